@@ -1,0 +1,1 @@
+"""hwgen: verified dataflow hardware from quantized ONNX models."""

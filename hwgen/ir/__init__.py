@@ -1,0 +1,34 @@
+"""The graph every pass works on: tensors as streams, nodes as frozen dataclasses."""
+
+from hwgen.ir.graph import Graph, InputPort, OutputPort, Tensor
+from hwgen.ir.nodes import (
+    Add,
+    Fork,
+    Linear,
+    Node,
+    Pool,
+    Queue,
+    Reduce,
+    Reorder,
+    Requantize,
+    Resize,
+    Window,
+)
+
+__all__ = [
+    "Add",
+    "Fork",
+    "Graph",
+    "InputPort",
+    "Linear",
+    "Node",
+    "OutputPort",
+    "Pool",
+    "Queue",
+    "Reduce",
+    "Reorder",
+    "Requantize",
+    "Resize",
+    "Tensor",
+    "Window",
+]

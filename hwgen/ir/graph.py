@@ -1,0 +1,147 @@
+"""Tensors, ports and the graph."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from hwgen.errors import HwgenError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hwgen.formats import Int
+    from hwgen.ir.nodes import Node
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """A stream of integers for one sample: `shape` in stream order (row-major, channel last).
+
+    A word holds `lanes` elements. Up to C lanes, each row of C elements starts a new word and its last word is
+    padded with zeros; more lanes are a multiple of C and pack whole rows, and only the last word is padded.
+    """
+
+    shape: tuple[int, ...]
+    fmt: Int
+    lanes: int = 1
+
+    def __post_init__(self) -> None:
+        if self.lanes > self.channels and self.lanes % self.channels:
+            raise HwgenError(
+                f"lanes must be at most {self.channels} or a multiple of it, not {self.lanes}"
+            )
+
+    @property
+    def channels(self) -> int:
+        """Length C of a row."""
+        return self.shape[-1]
+
+    @property
+    def elements(self) -> int:
+        """Elements of one sample."""
+        return math.prod(self.shape)
+
+    @property
+    def rows(self) -> int:
+        """Rows of C elements in one sample."""
+        return self.elements // self.channels
+
+    @property
+    def words_per_row(self) -> int:
+        """Words of one row (1 where a word holds more than a row)."""
+        return -(-self.channels // self.lanes)
+
+    @property
+    def words(self) -> int:
+        """Words of one sample."""
+        if self.lanes > self.channels:
+            return -(-self.elements // self.lanes)
+        return self.rows * self.words_per_row
+
+
+@dataclass(frozen=True, eq=False)
+class InputPort:
+    """An ONNX graph input: how the host turns an array into the codes of a stream.
+
+    code = clamp(round_half_even(x / scale) + zero_point) in float32 as QuantizeLinear does; `scale` None: the
+    input holds codes already. `index` has the ONNX shape of one sample (batch axis 1) and gives each element's
+    place in the stream.
+    """
+
+    name: str
+    tensor: str
+    index: np.ndarray
+    dtype: np.dtype
+    scale: np.ndarray | None = None
+    zero_point: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class OutputPort:
+    """An ONNX graph output: value = clip((code - zero_point) * scale + offset, *clip), then `host` operations.
+
+    `scale` (float32) and `offset` (float64, zero where the model ends in DequantizeLinear) have shape () or that
+    of `index`; `scale` None: the output is the codes. `host` are (name, attributes) pairs: softmax, argmax.
+    """
+
+    name: str
+    tensor: str
+    index: np.ndarray
+    dtype: np.dtype
+    scale: np.ndarray | None = None
+    zero_point: int = 0
+    offset: np.ndarray | None = None
+    clip: tuple[float, float] = (-math.inf, math.inf)
+    host: tuple[tuple[str, dict], ...] = ()
+
+
+@dataclass
+class Graph:
+    """Nodes in topological order over named tensors."""
+
+    name: str
+    tensors: dict[str, Tensor] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    inputs: list[InputPort] = field(default_factory=list)
+    outputs: list[OutputPort] = field(default_factory=list)
+
+    def producer(self) -> dict[str, Node]:
+        """The node that writes each tensor; graph inputs have none."""
+        return {tensor: node for node in self.nodes for tensor in node.outputs}
+
+    def consumers(self) -> dict[str, list[Node]]:
+        """The nodes that read each tensor."""
+        found: dict[str, list[Node]] = defaultdict(list)
+        for node in self.nodes:
+            for tensor in node.inputs:
+                found[tensor].append(node)
+        return found
+
+    def relane(self, tensor: str, lanes: int) -> None:
+        """Change the lanes of a tensor."""
+        self.tensors[tensor] = replace(self.tensors[tensor], lanes=lanes)
+
+    def fresh(self, stem: str) -> str:
+        """A tensor name not yet taken."""
+        name, number = stem, 1
+        while name in self.tensors:
+            number += 1
+            name = f"{stem}_{number}"
+        return name
+
+    def verify(self) -> None:
+        """Raise `HwgenError` unless every tensor is written once, before it is read."""
+        written = {port.tensor for port in self.inputs}
+        for node in self.nodes:
+            for tensor in node.inputs:
+                if tensor not in written:
+                    raise HwgenError(f"{node.name}: reads {tensor!r} before it is written")
+            for tensor in node.outputs:
+                if tensor in written:
+                    raise HwgenError(f"{node.name}: writes {tensor!r} a second time")
+                written.add(tensor)
+        if missing := [port.name for port in self.outputs if port.tensor not in written]:
+            raise HwgenError(f"nothing writes the outputs {missing}")

@@ -1,0 +1,136 @@
+"""Node kinds. Each has a golden function, an Amaranth component and a cost, one per kind.
+
+Every tensor is a stream of integers, row-major and channel last, without the sample axis. A node reads
+`inputs` and writes `outputs` (names of tensors). The comment `fold` marks fields that only say how much of the
+work is done at once: they never change the values of a whole network, and passes set them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Node:
+    """What all kinds share. `name` is the name of the ONNX node it comes from."""
+
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+    @property
+    def input(self) -> str:
+        """The only (or first) input."""
+        return self.inputs[0]
+
+    @property
+    def output(self) -> str:
+        """The only (or first) output."""
+        return self.outputs[0]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Window(Node):
+    """Sliding windows: (H, W, C) -> (OH*OW*blocks, KH*KW*block), blocks = ceil(C / block).
+
+    Output row (oy, ox, b) holds the window at that place of channels b*block ... (b+1)*block - 1, ordered
+    (ky, kx, channel); positions outside the image hold `pad_code`, channels from C on hold 0. Every row comes
+    `repeat` times in a row, so the output has OH*OW*blocks*repeat rows.
+    """
+
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    pad_code: int = 0
+    block: int  # channels
+    repeat: int = 1  # fold
+    taps: int = 1  # fold: kernel positions read at once
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Linear(Node):
+    """Grouped matrix-vector products: rows of windows in, rows of accumulators out, exact integers.
+
+    `weight` is (groups, outputs per group, taps, inputs per group and tap), zero point already subtracted.
+    The input is (P*ceil(groups/parallel)*repeat, taps*parallel*Cg): row (p, b) holds the groups b*parallel...,
+    ordered (tap, group, channel) as `Window` with block = parallel*Cg makes it, each row `repeat` times. The
+    output is (P, groups*Og): out[p, g, o] = sum over taps t and channels c of in[p, g, t, c] * weight[g, o, t, c].
+    """
+
+    weight: np.ndarray
+    parallel: int = 1  # fold: groups at once
+    pe: int = 1  # fold: outputs of a group at once
+    simd: int = 1  # fold: inputs of a group at once
+    repeat: int = 1  # fold: ceil(outputs per group / pe), the times each row comes
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Pool(Node):
+    """Maximum or sum over the taps of each window: (P*ceil(C/block), taps*block) -> (P, C)."""
+
+    kind: str  # "max" or "sum"
+    taps: int
+    block: int  # channels in a row of the input; the fold: channels at once
+    simd: int = 1  # fold: taps at once
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reduce(Node):
+    """Sum over all rows: (..., C) -> (C,)."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Requantize(Node):
+    """out = clamp(round_half_even(x * scale + offset) + zero_point, low, high), elementwise, exact rationals.
+
+    `scale`, `offset` (object arrays of Fraction), `low` and `high` (int64) have shape (C,) or the whole tensor's.
+    """
+
+    scale: np.ndarray
+    offset: np.ndarray
+    zero_point: int
+    low: np.ndarray
+    high: np.ndarray
+    bits: int | None = None  # multiplier bits of the approximate form; None: exact
+    serial: int = 1  # fold: cycles each word may take
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Add(Node):
+    """out = clamp(round_half_even(a * scale[0] + b * scale[1] + offset) + zero_point, low, high).
+
+    Two inputs of one shape; `scale`, `offset` are Fractions, `low` and `high` ints.
+    """
+
+    scale: tuple
+    offset: object
+    zero_point: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Reorder(Node):
+    """out.flat[k] = x.flat[order[k]]: what no choice of layout could remove."""
+
+    order: np.ndarray
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Fork(Node):
+    """The same stream to every output."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Queue(Node):
+    """A first-in first-out buffer of `depth` words."""
+
+    depth: int = 2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Resize(Node):
+    """The same elements in words of another number of lanes."""

@@ -1,0 +1,1 @@
+"""How each node kind is built, as Amaranth components."""
