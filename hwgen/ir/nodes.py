@@ -83,10 +83,16 @@ class Reduce(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Form:
+    """An integer form of a requantization."""
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Requantize(Node):
     """out = clamp(round_half_even(x * scale + offset) + zero_point, low, high), elementwise, exact rationals.
 
-    `scale`, `offset` (object arrays of Fraction), `low` and `high` (int64) have shape (C,) or the whole tensor's.
+    `scale`, `offset` (object arrays of Fraction), `low`, `high`, `x_low` and `x_high` (int64) have shape (C,) or
+    the whole tensor's; x is always within [x_low, x_high].
     """
 
     scale: np.ndarray
@@ -94,8 +100,11 @@ class Requantize(Node):
     zero_point: int
     low: np.ndarray
     high: np.ndarray
+    x_low: np.ndarray
+    x_high: np.ndarray
     bits: int | None = None  # multiplier bits of the approximate form; None: exact
-    serial: int = 1  # fold: cycles each word may take
+    cycles: int = 1  # fold: the cycles a word may take
+    form: Form | None = None  # how the hardware computes it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -110,6 +119,7 @@ class Add(Node):
     zero_point: int
     low: int
     high: int
+    form: Form | None = None  # how the hardware computes it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
