@@ -33,21 +33,59 @@ class Node:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Window(Node):
-    """Sliding windows: (H, W, C) -> (OH*OW*blocks, KH*KW*block), blocks = ceil(C / block).
+    """Sliding windows: (H, W, C) -> (OH*OW*blocks*repeat, KH*KW*block), blocks = ceil(C / block).
 
     Output row (oy, ox, b) holds the window at that place of channels b*block ... (b+1)*block - 1, ordered
     (ky, kx, channel); positions outside the image hold `pad_code`, channels from C on hold 0. Every row comes
-    `repeat` times in a row, so the output has OH*OW*blocks*repeat rows.
+    `repeat` times in a row. `image` is the (H, W, C) the input is seen as, whatever its own shape.
     """
 
+    image: tuple[int, int, int]
     kernel: tuple[int, int] = (1, 1)
     stride: tuple[int, int] = (1, 1)
     dilation: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
     pad_code: int = 0
-    block: int  # channels
+    block: int  # fold: channels
     repeat: int = 1  # fold
     taps: int = 1  # fold: kernel positions read at once
+    rows: int = 0  # fold: image rows the buffer holds
+
+    @property
+    def reach(self) -> tuple[int, int]:
+        """Rows and columns one window spans."""
+        kh, kw = ((k - 1) * d + 1 for k, d in zip(self.kernel, self.dilation, strict=True))
+        return kh, kw
+
+    @property
+    def output_image(self) -> tuple[int, int]:
+        """OH, OW."""
+        sizes = zip(self.image, self.reach, self.stride, self.pads[:2], self.pads[2:], strict=False)
+        rows, columns = ((size + a + b - k) // s + 1 for size, k, s, a, b in sizes)
+        return rows, columns
+
+    @property
+    def blocks(self) -> int:
+        """Blocks of channels."""
+        return -(-self.image[2] // self.block)
+
+    @property
+    def positions(self) -> int:
+        """Kernel positions."""
+        return self.kernel[0] * self.kernel[1]
+
+    @property
+    def row_schedule(self) -> list[tuple[int, int]]:
+        """For each output row: image rows that must be held before it, and how many of them are free after it."""
+        schedule, freed = [], 0
+        height, last = self.image[0], self.output_image[0] - 1
+        for row in range(last + 1):
+            top = row * self.stride[0] - self.pads[0]
+            after = height if row == last else min(max(top + self.stride[0], 0), height)
+            written = max(min(max(top + self.reach[0], 0), height), after)
+            schedule.append((written - freed, after - freed))
+            freed = after
+        return schedule
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

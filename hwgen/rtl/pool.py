@@ -1,0 +1,68 @@
+"""Maximum and sum over windows."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwgen.ir import Pool, Tensor
+from hwgen.rtl.counter import counter
+from hwgen.rtl.stream import WordSignature
+
+
+class PoolUnit(wiring.Component):
+    """y[p, c] = max or sum over taps t of x[p, t, c], `block` channels and `simd` taps at once.
+
+    Latency: 2 cycles from a window's last word. Initiation interval: ceil(taps / simd) cycles per output word.
+
+    Members: `i`: words of simd * block elements, ordered (tap, channel); `o`: words of `block` elements.
+    """
+
+    def __init__(self, node: Pool, x: Tensor, y: Tensor) -> None:
+        self._node, self._x, self._y = node, x, y
+        super().__init__(
+            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
+        )
+
+    def elaborate(self, _platform) -> Module:
+        """Register the word, reduce it over its taps, then into the accumulator that is the output."""
+        m = Module()
+        node = self._node
+        words = -(-node.taps // node.simd)
+        ce = Signal()
+        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), self.i.ready.eq(ce)]
+        position, last = counter(m, words, self.i.valid & ce, "word")
+        x = Signal(self.i.payload.shape())
+        valid, first, end = Signal(), Signal(), Signal()
+        out = Signal(self.o.payload.shape())
+        out_valid = Signal()
+        m.d.comb += [self.o.valid.eq(out_valid), self.o.payload.eq(out)]
+        with m.If(ce):
+            m.d.sync += [
+                x.eq(self.i.payload),
+                valid.eq(self.i.valid),
+                first.eq(position == 0),
+                end.eq(last),
+                out_valid.eq(valid & end),
+            ]
+        left = node.taps - (words - 1) * node.simd
+        for c in range(node.block):
+            taps = [x[t * node.block + c] for t in range(node.simd)]
+            for t in range(left, node.simd):
+                taps[t] = Mux(end, self._neutral(), taps[t])
+            value = reduce(self._combine, [*taps])
+            kept = Mux(first, self._neutral(), out[c])
+            with m.If(ce & valid):
+                m.d.sync += out[c].eq(self._combine(kept, value))
+        return m
+
+    def _neutral(self) -> Const:
+        """What changes no result."""
+        y = self._y.fmt
+        return Const(0 if self._node.kind == "sum" else y.min, (y.bits, y.signed))
+
+    def _combine(self, a, b):
+        return a + b if self._node.kind == "sum" else Mux(a > b, a, b)

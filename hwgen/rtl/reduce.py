@@ -1,0 +1,56 @@
+"""Sums over all rows of a tensor."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hwgen.ir import Tensor
+from hwgen.rtl.counter import counter
+from hwgen.rtl.stream import WordSignature
+
+
+class ReduceUnit(wiring.Component):
+    """y[c] = sum over rows r of x[r, c].
+
+    Latency: 1 cycle; the sums go out while the last row comes in. Initiation interval: 1 per word.
+
+    Members: `i`, `o`: words of the same lanes.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor) -> None:
+        self._rows, self._words = x.rows, x.words_per_row
+        super().__init__(
+            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
+        )
+
+    def elaborate(self, _platform) -> Module:
+        """One memory of running sums, read and written in the same cycle."""
+        m = Module()
+        layout = self.o.payload.shape()
+        ce = Signal()
+        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), self.i.ready.eq(ce)]
+        take = Signal()
+        m.d.comb += take.eq(self.i.valid & ce)
+        word, row_end = counter(m, self._words, take, "word")
+        row, last = counter(m, self._rows, take & row_end, "row")
+        m.submodules.sums = sums = Memory(shape=layout, depth=self._words, init=[])
+        read, write = sums.read_port(domain="comb"), sums.write_port()
+        total, out, out_valid = Signal(layout), Signal(layout), Signal()
+        for lane in range(layout.length):
+            m.d.comb += total[lane].eq(
+                Mux(row == 0, 0, read.data[lane]) + self.i.payload[lane]
+            )
+        m.d.comb += [
+            read.addr.eq(word),
+            write.addr.eq(word),
+            write.en.eq(take),
+            write.data.eq(total),
+            self.o.payload.eq(out),
+            self.o.valid.eq(out_valid),
+        ]
+        with m.If(ce):
+            m.d.sync += [out.eq(total), out_valid.eq(self.i.valid & last)]
+        return m

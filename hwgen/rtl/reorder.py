@@ -1,0 +1,76 @@
+"""Permutations of a tensor's elements."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.memory import Memory
+from amaranth.lib.wiring import In, Out
+
+from hwgen.ir import Reorder, Tensor
+from hwgen.rtl.counter import counter
+from hwgen.rtl.stream import WordSignature, shape_of
+
+
+class ReorderUnit(wiring.Component):
+    """y.flat[k] = x.flat[order[k]], one element per word.
+
+    Two banks: a sample is written while the one before is read. Latency: 3 cycles from a sample's last element
+    to the first of the output. Initiation interval: 1 per element.
+
+    Members: `i`, `o`.
+    """
+
+    def __init__(self, node: Reorder, x: Tensor, y: Tensor) -> None:
+        self._order = [int(k) for k in node.order.ravel()]
+        self._fmt = x.fmt
+        super().__init__({"i": In(WordSignature(x.fmt, 1)), "o": Out(WordSignature(y.fmt, 1))})
+
+    def elaborate(self, _platform) -> Module:
+        """Write in order; read through the order memory."""
+        m = Module()
+        size = len(self._order)
+        bits = (size - 1).bit_length()
+        m.submodules.bank = bank = Memory(shape=shape_of(self._fmt), depth=2 << bits, init=[])
+        m.submodules.order = order = Memory(shape=max(1, bits), depth=size, init=self._order)
+        write, read, place = bank.write_port(), bank.read_port(), order.read_port()
+        full = Signal(range(3))
+
+        take = Signal()
+        m.d.comb += [self.i.ready.eq(full != 2), take.eq(self.i.valid & self.i.ready)]
+        written, write_last = counter(m, size, take, "written")
+        write_bank, read_bank, place_bank = Signal(), Signal(), Signal()
+        m.d.comb += [
+            write.addr.eq(Cat((written + 0)[:bits], write_bank)),
+            write.data.eq(self.i.payload[0]),
+            write.en.eq(take),
+        ]
+        ce, go = Signal(), Signal()
+        read_valid, place_valid, free, place_free = Signal(), Signal(), Signal(), Signal()
+        pending = Signal(range(3))
+        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), go.eq(ce & (pending != 0))]
+        count, read_last = counter(m, size, go, "count")
+        m.d.comb += [
+            place.addr.eq(count),
+            place.en.eq(ce),
+            read.addr.eq(Cat((place.data + 0)[:bits], place_bank)),
+            read.en.eq(ce),
+            self.o.payload[0].eq(read.data),
+            self.o.valid.eq(read_valid),
+        ]
+        with m.If(ce):
+            m.d.sync += [
+                place_valid.eq(go),
+                place_bank.eq(read_bank),
+                place_free.eq(go & read_last),
+                read_valid.eq(place_valid),
+            ]
+        m.d.comb += free.eq(ce & place_free)
+        filled = take & write_last
+        m.d.sync += [
+            full.eq(full + filled - free),
+            pending.eq(pending + filled - (go & read_last)),
+            write_bank.eq(write_bank ^ filled),
+            read_bank.eq(read_bank ^ (go & read_last)),
+        ]
+        return m
