@@ -1,0 +1,1 @@
+"""From a graph to Verilog and the folder that holds it."""

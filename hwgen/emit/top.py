@@ -1,0 +1,146 @@
+"""The top module: every unit instantiated and joined, AXI4-Stream ports outside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from amaranth.back import rtlil
+from amaranth.hdl import Cat, ClockDomain, ClockSignal, Instance, Module, ResetSignal, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwgen.emit.names import identifier, unique
+from hwgen.ir import Graph, Tensor
+from hwgen.rtl.axi import AxiSink, AxiSource, lane_bytes
+from hwgen.rtl.build import build, stream_names
+from hwgen.rtl.stream import shape_of
+
+
+@dataclass
+class Library:
+    """Modules in RTLIL, each text kept once under the name of its first user."""
+
+    top: str
+    modules: dict[str, str] = field(default_factory=dict)  # name -> RTLIL
+    files: dict[str, str] = field(default_factory=dict)
+    names: dict[str, str] = field(default_factory=dict)  # RTLIL with a placeholder -> name
+    taken: set[str] = field(default_factory=set)
+
+    def add(self, unit: wiring.Component, stem: str) -> str:
+        """Emit a unit and the modules it instantiates; returns its module name."""
+        for name, part in getattr(unit, "parts", {}).items():
+            if name not in self.modules:
+                self.modules[name] = _rtlil(part, name)
+        text = _rtlil(unit, PLACEHOLDER)
+        files = getattr(unit, "files", {})
+        key = text + "".join(files.values())
+        if key not in self.names:
+            name = self.names[key] = unique(f"{self.top}_{stem}", self.taken)
+            for file, content in files.items():
+                self.files[f"{name}_{file}"] = content
+                text = text.replace(f'"{file}"', f'"{name}_{file}"')
+            self.modules[name] = text.replace(PLACEHOLDER, name)
+        return self.names[key]
+
+
+PLACEHOLDER = "hwgen_placeholder"
+
+
+def _rtlil(unit: wiring.Component, name: str) -> str:
+    return rtlil.convert(unit, name=name, emit_src=False)
+
+
+@dataclass(frozen=True)
+class Port:
+    """One AXI4-Stream port of the top."""
+
+    name: str  # of the ONNX value
+    prefix: str
+    tensor: Tensor
+
+
+def top_ports(graph: Graph) -> tuple[list[Port], list[Port]]:
+    """The AXI4-Stream ports of inputs and outputs, with the tensor's name in the prefix where there are several."""
+    sides = []
+    for stem, ports in (("s_axis", graph.inputs), ("m_axis", graph.outputs)):
+        taken: set[str] = set()
+        infix = [f"_{unique(identifier(p.name), taken)}" if len(ports) > 1 else "" for p in ports]
+        sides.append(
+            [
+                Port(port.name, f"{stem}{middle}_", graph.tensors[port.tensor])
+                for port, middle in zip(ports, infix, strict=True)
+            ]
+        )
+    return sides[0], sides[1]
+
+
+class Top(wiring.Component):
+    """All units of a graph. Clock `aclk`, synchronous reset `aresetn` (active low); `tlast_error` is sticky."""
+
+    def __init__(self, graph: Graph, library: Library) -> None:
+        self._graph, self._library = graph, library
+        self._inputs, self._outputs = top_ports(graph)
+        members = {"aclk": In(1), "aresetn": In(1), "tlast_error": Out(1)}
+        for port, inward, outward in [
+            *((p, In, Out) for p in self._inputs),
+            *((p, Out, In) for p in self._outputs),
+        ]:
+            members |= {
+                f"{port.prefix}tdata": inward(8 * lane_bytes(port.tensor) * port.tensor.lanes),
+                f"{port.prefix}tvalid": inward(1),
+                f"{port.prefix}tready": outward(1),
+                f"{port.prefix}tlast": inward(1),
+            }
+        super().__init__(members)
+
+    def elaborate(self, _platform) -> Module:
+        """One bundle of signals per tensor, one instance per node."""
+        m = Module()
+        m.domains.sync = domain = ClockDomain("sync")
+        m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
+        taken: set[str] = set()
+        streams = {name: _stream(t, unique(identifier(name), taken)) for name, t in self._graph.tensors.items()}
+        instances: set[str] = set()
+        errors = []
+        for port, source in zip(self._inputs, self._graph.inputs, strict=True):
+            unit = AxiSink(port.tensor)
+            error = Signal(name=f"{port.prefix}error")
+            errors.append(error)
+            others = self._axis(port, "i", "o") | {"o_o_error": error}
+            self._instance(m, unit, f"{port.prefix}in", {"o": streams[source.tensor]}, others)
+        for node in self._graph.nodes:
+            unit = build(node, self._graph)
+            names = [*stream_names(unit, "i"), *stream_names(unit, "o")]
+            tensors = [streams[tensor] for tensor in (*node.inputs, *node.outputs)]
+            joined = dict(zip(names, tensors, strict=True))
+            self._instance(m, unit, unique(identifier(node.name), instances), joined, {})
+        for port, sink in zip(self._outputs, self._graph.outputs, strict=True):
+            others = self._axis(port, "o", "i")
+            self._instance(m, AxiSource(port.tensor), f"{port.prefix}out", {"i": streams[sink.tensor]}, others)
+        m.d.comb += self.tlast_error.eq(Cat(errors).any())
+        return m
+
+    def _axis(self, port: Port, inward: str, outward: str) -> dict[str, Signal]:
+        """Arguments of an instance for the four signals of an AXI4-Stream port."""
+        ways = {"tdata": inward, "tvalid": inward, "tready": outward, "tlast": inward}
+        return {f"{way}_{name}": getattr(self, port.prefix + name) for name, way in ways.items()}
+
+    def _instance(self, m: Module, unit, name: str, streams: dict, others: dict) -> None:
+        """Instantiate a unit's module, its streams joined to the tensors' signals."""
+        arguments = dict(others)
+        for member, (payload, valid, ready) in streams.items():
+            way, back = ("i", "o") if unit.signature.members[member].flow == In else ("o", "i")
+            arguments[f"{way}_{member}__payload"] = payload
+            arguments[f"{way}_{member}__valid"] = valid
+            arguments[f"{back}_{member}__ready"] = ready
+        module = self._library.add(unit, identifier(name))
+        text = self._library.modules[module]
+        if "wire width 1 input" in text and "\\\\clk" in text:
+            arguments |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+        m.submodules[name] = Instance(module, **arguments)
+
+
+def _stream(tensor: Tensor, name: str) -> tuple[Signal, Signal, Signal]:
+    layout = data.ArrayLayout(shape_of(tensor.fmt), tensor.lanes)
+    payload = Signal(layout.size, name=f"{name}_payload")
+    return payload, Signal(name=f"{name}_valid"), Signal(name=f"{name}_ready")

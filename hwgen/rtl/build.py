@@ -1,0 +1,60 @@
+"""Which component builds which node kind."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from amaranth.lib import wiring
+
+from hwgen.ir import (
+    Add,
+    Fork,
+    Graph,
+    Linear,
+    Node,
+    Pool,
+    Queue,
+    Reduce,
+    Reorder,
+    Requantize,
+    Resize,
+    Window,
+)
+from hwgen.rtl.add import AddUnit
+from hwgen.rtl.fork import ForkUnit
+from hwgen.rtl.linear import LinearUnit
+from hwgen.rtl.pool import PoolUnit
+from hwgen.rtl.queue import QueueUnit
+from hwgen.rtl.reduce import ReduceUnit
+from hwgen.rtl.reorder import ReorderUnit
+from hwgen.rtl.requantize import RequantizeUnit
+from hwgen.rtl.resize import resize_unit
+from hwgen.rtl.window import WindowUnit
+
+# A function of the node and the tensors it reads and writes.
+BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
+    Window: WindowUnit,
+    Linear: LinearUnit,
+    Pool: PoolUnit,
+    Reduce: lambda _node, x, y: ReduceUnit(x, y),
+    Requantize: RequantizeUnit,
+    Add: AddUnit,
+    Reorder: ReorderUnit,
+    Fork: lambda node, x, *_: ForkUnit(node, x),
+    Queue: QueueUnit,
+    Resize: lambda _node, x, y: resize_unit(x, y),
+}
+
+
+def build(node: Node, graph: Graph) -> wiring.Component:
+    """The component of a node of the graph."""
+    tensors = [graph.tensors[name] for name in (*node.inputs, *node.outputs)]
+    return BUILD[type(node)](node, *tensors)
+
+
+def stream_names(unit: wiring.Component, stem: str) -> list[str]:
+    """The members that are streams called `stem`, or `stem`0, `stem`1... in order."""
+    pattern = re.compile(rf"{stem}(\d*)")
+    found = [match for name in unit.signature.members if (match := pattern.fullmatch(name))]
+    return [match[0] for match in sorted(found, key=lambda match: int(match[1] or 0))]
