@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 from amaranth.back import rtlil
@@ -44,6 +45,7 @@ class Library:
 
 
 PLACEHOLDER = "hwgen_placeholder"
+CLOCKED = re.compile(r"wire width 1 input \d+ \\clk\b")
 
 
 def _rtlil(unit: wiring.Component, name: str) -> str:
@@ -134,8 +136,7 @@ class Top(wiring.Component):
             arguments[f"{way}_{member}__valid"] = valid
             arguments[f"{back}_{member}__ready"] = ready
         module = self._library.add(unit, identifier(name))
-        text = self._library.modules[module]
-        if "wire width 1 input" in text and "\\\\clk" in text:
+        if CLOCKED.search(self._library.modules[module]):
             arguments |= {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
         m.submodules[name] = Instance(module, **arguments)
 

@@ -1,0 +1,227 @@
+"""When each node kind takes and makes words, cycle by cycle.
+
+A node is a chain of processes. A process fires at most once per cycle; a firing needs words that have come and
+may make words. The figures are those the docstrings of hwgen.rtl state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwgen.ir import (
+    Add,
+    Fork,
+    Graph,
+    Linear,
+    Node,
+    Pool,
+    Queue,
+    Reduce,
+    Reorder,
+    Requantize,
+    Resize,
+    Tensor,
+    Window,
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Process:
+    """One sample's firings k = 0, 1... of a process.
+
+    `needs`[k]: words of each input that must have come before firing k takes place; `makes`[k]: words made by
+    then; `latency`: cycles from a firing to its word; `paced` False: fires as soon as it can in any schedule.
+    """
+
+    needs: np.ndarray
+    makes: np.ndarray
+    latency: int
+    paced: bool = True
+
+    @property
+    def firings(self) -> int:
+        """Firings per sample: the least initiation interval."""
+        return len(self.needs)
+
+    def made_by(self) -> np.ndarray:
+        """For each word made, the firing that makes it."""
+        return np.searchsorted(self.makes, np.arange(self.makes[-1]), side="right")
+
+
+def _each(words: int, latency: int, steps: int = 1, paced: bool = True) -> list[Process]:
+    """A word in, a word out, every `steps` cycles."""
+    done = np.arange(words * steps) // steps + 1
+    return [Process(done, done, latency, paced)]
+
+
+def _every(words: int, group: int, latency: int) -> list[Process]:
+    """A word out for the last of every `group` words in."""
+    count = np.arange(1, words + 1)
+    return [Process(count, count // group, latency)]
+
+
+def _window(node: Window, x: Tensor, _y: Tensor) -> list[Process]:
+    """The writer makes image rows, the reader needs them."""
+    height, width, channels = node.image
+    row_words = x.words // height
+    written = np.arange(1, x.words + 1)
+    out_rows, _ = node.output_image
+    per_row = _y.words // out_rows
+    needed, freed = [], 0
+    for held, after in node.row_schedule:
+        needed.append(freed + held)
+        freed += after
+    made = np.arange(1, _y.words + 1)
+    return [
+        Process(written, written // row_words, 1, paced=False),
+        Process(np.repeat(needed, per_row), made, 3),
+    ]
+
+
+def _linear(node: Linear, x: Tensor, y: Tensor) -> list[Process]:
+    return _every(x.words, x.words // y.words, 3 + (node.simd - 1).bit_length())
+
+
+def _pool(_node: Pool, x: Tensor, y: Tensor) -> list[Process]:
+    return _every(x.words, x.words // y.words, 2)
+
+
+def _reduce(_node: Reduce, x: Tensor, y: Tensor) -> list[Process]:
+    count = np.arange(1, x.words + 1)
+    return [Process(count, np.maximum(count - (x.words - y.words), 0), 1)]
+
+
+def _requantize(node: Requantize, x: Tensor, _y: Tensor) -> list[Process]:
+    return _each(x.words, node.form.latency, node.form.steps)
+
+
+def _add(node: Add, x: Tensor, _b: Tensor, _y: Tensor) -> list[Process]:
+    return _each(x.words, node.form.latency, node.form.steps)
+
+
+def _reorder(_node: Reorder, x: Tensor, _y: Tensor) -> list[Process]:
+    count = np.arange(1, x.words + 1)
+    return [
+        Process(count, count // x.words, 1, paced=False),
+        Process(np.ones(x.words, dtype=np.int64), count, 2),
+    ]
+
+
+def _queue(node: Queue, x: Tensor, _y: Tensor) -> list[Process]:
+    return _each(x.words, 1 if node.depth <= 2 else 2, paced=False)
+
+
+def _resize(_node: Resize, x: Tensor, y: Tensor) -> list[Process]:
+    wide, narrow = (y, x) if y.words < x.words else (x, y)
+    rows = wide.lanes <= wide.channels
+    group = narrow.words_per_row if rows else narrow.words
+    ratio = -(-wide.lanes // narrow.lanes)
+    count = np.arange(narrow.words)
+    place = count % group
+    parts = -(-group // ratio)
+    if wide is y:
+        full = (place % ratio == ratio - 1) | (place == group - 1)
+        return [Process(count + 1, np.cumsum(full), 1)]
+    return [Process(count // group * parts + place // ratio + 1, count + 1, 1)]
+
+
+# A function of the node and the tensors it reads and writes.
+TIMING: dict[type[Node], Callable[..., list[Process]]] = {
+    Window: _window,
+    Linear: _linear,
+    Pool: _pool,
+    Reduce: _reduce,
+    Requantize: _requantize,
+    Add: _add,
+    Reorder: _reorder,
+    Fork: lambda _node, x, *_: _each(x.words, 0, paced=False),
+    Queue: _queue,
+    Resize: _resize,
+}
+
+
+def timing(node: Node, graph: Graph) -> list[Process]:
+    """The processes of a node of the graph."""
+    tensors = [graph.tensors[name] for name in (*node.inputs, *node.outputs)]
+    return TIMING[type(node)](node, *tensors)
+
+
+@dataclass(frozen=True, eq=False)
+class Schedule:
+    """When words come, in cycles from the first word of a sample into the network."""
+
+    interval: int
+    words: dict[str, np.ndarray]  # tensor -> when each word is there
+    taken: dict[tuple[str, str], np.ndarray]  # (node, tensor) -> when the node takes each word
+    rows: dict[str, tuple[np.ndarray, np.ndarray]]  # window -> when rows are begun and free again
+
+
+def interval(graph: Graph) -> int:
+    """Cycles per sample in the steady state: the most any process or port needs."""
+    firings = [process.firings for node in graph.nodes for process in timing(node, graph)]
+    ports = [graph.tensors[port.tensor].words for port in (*graph.inputs, *graph.outputs)]
+    return max(firings + ports)
+
+
+def schedule(graph: Graph, paced: bool) -> Schedule:
+    """A schedule without backpressure.
+
+    `paced`: every process fires evenly over the interval, as late as that takes (what the buffers must bear);
+    otherwise as soon as its words are there and inputs as fast as they can (the first sample's latency).
+    """
+    period = interval(graph)
+    found = Schedule(period, {}, {}, {})
+    for port in graph.inputs:
+        count = graph.tensors[port.tensor].words
+        steps = np.arange(count)
+        found.words[port.tensor] = steps * period // count if paced else steps
+    for node in graph.nodes:
+        processes = timing(node, graph)
+        inputs = [found.words[tensor] for tensor in node.inputs]
+        begun = inputs[0]
+        for process in processes:
+            fired = _fire(process, inputs, period, paced)
+            first = np.searchsorted(process.needs, np.arange(1, process.needs[-1] + 1))
+            if process is processes[0]:
+                begun = fired
+                for tensor in node.inputs:
+                    found.taken[node.name, tensor] = fired[first]
+            last_fired = fired
+            inputs = [fired[process.made_by()] + process.latency]
+        for tensor in node.outputs:
+            found.words[tensor] = inputs[0]
+        if isinstance(node, Window):
+            found.rows[node.name] = _rows(node, begun, last_fired)
+    return found
+
+
+def _fire(process: Process, inputs: list[np.ndarray], period: int, paced: bool) -> np.ndarray:
+    """When each firing takes place."""
+    ready = np.max([words[process.needs - 1] for words in inputs], axis=0)
+    steps = np.arange(process.firings)
+    if paced and process.paced:
+        even = steps * period // process.firings
+        return even + np.max(ready - even)
+    return np.maximum.accumulate(ready - steps) + steps
+
+
+def _rows(node: Window, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """When each image row is begun, and when it may be overwritten."""
+    height = node.image[0]
+    begun = written[:: len(written) // height]
+    ends = read.reshape(node.output_image[0], -1)[:, -1] + 4
+    freed = np.cumsum([after for _, after in node.row_schedule])
+    return begun, ends[np.searchsorted(freed, np.arange(height), side="right")]
+
+
+def most_held(begun: np.ndarray, freed: np.ndarray, period: int) -> int:
+    """The most items held at once when item j of every sample is held from begun[j] until freed[j]."""
+    samples = int(np.max(freed - begun)) // period + 2
+    shifts = np.arange(-samples, 1)[:, None] * period
+    all_begun = np.sort((begun + shifts).ravel())
+    all_freed = np.sort((freed + shifts).ravel())
+    started = np.searchsorted(all_begun, begun, side="right")
+    return int(np.max(started - np.searchsorted(all_freed, begun, side="right")))

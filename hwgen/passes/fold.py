@@ -1,0 +1,218 @@
+"""How much of each layer is done at once: pe outputs and simd inputs, fewest multipliers for a target."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from hwgen.errors import ConfigError
+from hwgen.ir import Graph, Linear, Pool, Tensor, Window
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A choice for one layer: `parallel` groups (a pool: channels), `pe` outputs, `simd` inputs at once."""
+
+    parallel: int
+    pe: int
+    simd: int
+    cycles: int
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers (a pool: comparators or adders)."""
+        return self.parallel * self.pe * self.simd
+
+
+class Layer:
+    """A Linear or Pool with its Window, and the folds it can have."""
+
+    def __init__(self, graph: Graph, node: Linear | Pool) -> None:
+        self.node = node
+        self.window: Window = graph.producer()[node.input]  # type: ignore[assignment]
+        self.seen: Tensor = graph.tensors[self.window.input]
+        rows, columns = self.window.output_image
+        self.pixels = rows * columns
+        self.taps = self.window.positions
+
+    @property
+    def depthwise(self) -> bool:
+        """Whether the layer works on channels at once (groups of one input, or a pool)."""
+        return isinstance(self.node, Pool) or (self.node.weight.shape[0] > 1 == self.node.weight.shape[3])
+
+    @property
+    def sizes(self) -> tuple[int, int]:
+        """The largest useful pe and simd."""
+        if isinstance(self.node, Pool):
+            return self.window.image[2], self.taps
+        groups, outputs, taps, channels = self.node.weight.shape
+        return (groups, taps) if self.depthwise else (outputs, taps * channels)
+
+    def fold(self, pe: int, simd: int) -> Fold:
+        """The fold of a choice of pe and simd."""
+        if self.depthwise:
+            channels, taps = self.sizes
+            cycles = self.pixels * -(-channels // pe) * -(-taps // simd)
+            outputs = 1 if isinstance(self.node, Pool) else self.node.weight.shape[1]
+            return Fold(pe, outputs, simd, cycles)
+        groups, outputs, taps, channels = self.node.weight.shape
+        if groups > 1:  # a group's outputs must end with a word
+            pe = next(p for p in range(pe, outputs + 1) if outputs % p == 0)
+        cycles = self.pixels * groups * -(-outputs // pe) * -(-taps * channels // simd)
+        return Fold(1, pe, simd, cycles)
+
+    def simds(self) -> list[int]:
+        """Values of simd that cost no conversion between window and layer."""
+        if self.depthwise:
+            return list(range(1, self.taps + 1))
+        channels = self.node.weight.shape[3]
+        if self.taps == 1 and self.seen.channels == self.window.image[2]:
+            return list(range(1, channels + 1))
+        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
+        if self.taps == 1:
+            return divisors
+        return divisors + [channels * t for t in range(2, self.taps + 1)]
+
+    def best(self, target: int, pe: int | None, simd: int | None) -> Fold:
+        """The fewest multipliers within `target` cycles (or the fastest); given values stay."""
+        most_pe, _ = self.sizes
+        found = None
+        for s in [simd] if simd else self.simds():
+            if pe:
+                choice = self.fold(pe, s)
+            else:
+                once = self.fold(most_pe, s).cycles
+                passes = max(1, target // once)
+                choice = self.fold(-(-most_pe // min(passes, most_pe)), s)
+            rank = (max(choice.cycles, target), choice.multipliers, choice.pe)
+            if found is None or rank < found[0]:
+                found = rank, choice
+        return found[1]
+
+
+def fold(
+    graph: Graph,
+    cycles: int | None = None,
+    macs: int | None = None,
+    overrides: Mapping[str, Mapping[str, int]] | None = None,
+) -> int:
+    """Set the folds of all layers; returns the target in cycles per sample.
+
+    Without `cycles` or `macs` the target is the longest stream of the network, one element per cycle.
+    """
+    layers = [Layer(graph, node) for node in graph.nodes if isinstance(node, Linear | Pool)]
+    chosen = _overrides(layers, overrides or {})
+
+    def choose(target: int) -> list[Fold]:
+        return [
+            layer.best(target, *(chosen.get(layer.node.name, {}).get(k) for k in ("pe", "simd")))
+            for layer in layers
+        ]
+
+    target = cycles or longest_stream(graph)
+    if macs is not None:
+        target = _fit(choose, layers, macs)
+    folds = choose(target)
+    if cycles is not None:
+        _check_cycles(graph, layers, folds, cycles, chosen)
+    for layer, choice in zip(layers, folds, strict=True):
+        _apply(graph, layer, choice, max(target, choice.cycles))
+    return max([target, *(choice.cycles for choice in folds)])
+
+
+def longest_stream(graph: Graph) -> int:
+    """Elements of the largest tensor between layers."""
+    inner = {n.output for n in graph.nodes if isinstance(n, Window)}
+    return max(tensor.elements for name, tensor in graph.tensors.items() if name not in inner)
+
+
+def multipliers(graph: Graph) -> int:
+    """Multipliers of all layers."""
+    return sum(n.parallel * n.pe * n.simd for n in graph.nodes if isinstance(n, Linear))
+
+
+def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
+    by_name = {layer.node.name: layer for layer in layers}
+    for name, values in overrides.items():
+        if name not in by_name:
+            raise ConfigError(
+                f"node {name!r} has no pe or simd; the nodes that have are {', '.join(by_name)}"
+            )
+        for key, limit in zip(("pe", "simd"), by_name[name].sizes, strict=True):
+            if not 1 <= values.get(key, 1) <= limit:
+                raise ConfigError(f"{name}: {key} must be 1 to {limit}, not {values[key]}")
+    return dict(overrides)
+
+
+def _fit(choose, layers: list[Layer], macs: int) -> int:
+    """The least target whose multipliers are at most `macs`."""
+
+    def total(target: int) -> int:
+        return sum(
+            f.multipliers
+            for f, layer in zip(choose(target), layers, strict=True)
+            if isinstance(layer.node, Linear)
+        )
+
+    low, high = 1, max([layer.fold(1, 1).cycles for layer in layers], default=1)
+    if total(high) > macs:
+        raise ConfigError(f"macs must be at least {total(high)} for this network, not {macs}")
+    while low < high:
+        middle = (low + high) // 2
+        if total(middle) <= macs:
+            high = middle
+        else:
+            low = middle + 1
+    return low
+
+
+def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: dict) -> None:
+    needs = [
+        (choice.cycles, layer.node.name)
+        for layer, choice in zip(layers, folds, strict=True)
+        if layer.node.name not in chosen
+    ]
+    needs += [(t.rows, f"stream {name}") for name, t in graph.tensors.items() if name not in {layer.window.output for layer in layers}]
+    slowest, name = max(needs, default=(0, ""))
+    if slowest > cycles:
+        raise ConfigError(
+            f"{name} takes {slowest} cycles even fully parallel, one pixel a cycle; "
+            f"cycles must be at least {slowest}, not {cycles}"
+        )
+
+
+def _apply(graph: Graph, layer: Layer, choice: Fold, target: int) -> None:
+    """Write a fold into the layer, its window and the tensor between."""
+    node, window = layer.node, layer.window
+    if isinstance(node, Pool):
+        new = replace(node, block=choice.parallel, simd=choice.simd)
+        block, repeat, lanes = choice.parallel, 1, choice.parallel * choice.simd
+    else:
+        groups, outputs, _, channels = node.weight.shape
+        repeat = -(-outputs // choice.pe)
+        new = replace(
+            node, parallel=choice.parallel, pe=choice.pe, simd=choice.simd, repeat=repeat
+        )
+        block, lanes = choice.parallel * channels, choice.parallel * choice.simd
+    graph.relane(node.output, choice.parallel * choice.pe)
+    inner, taps = _window_lanes(layer, block, lanes, target, layer.depthwise)
+    rows = layer.pixels * -(-window.image[2] // block) * repeat
+    graph.tensors[window.output] = Tensor(
+        (rows, layer.taps * block), graph.tensors[window.output].fmt, inner * taps
+    )
+    graph.nodes[graph.nodes.index(window)] = replace(window, block=block, repeat=repeat, taps=taps)
+    graph.nodes[graph.nodes.index(node)] = new
+
+
+def _window_lanes(layer: Layer, block: int, lanes: int, target: int, whole: bool) -> tuple[int, int]:
+    """(elements of a pixel, taps) read at once: at least `lanes` in all, and the image within the target."""
+    height, width, channels = layer.window.image
+    given = layer.seen.channels
+    view = given != channels
+    at_once = min(lanes, block)
+    for inner in range(block if whole else 1, block + 1):
+        fits = block % inner == 0 or (layer.taps == 1 and block == channels)
+        fits &= not view or given % inner == 0 or inner % given == 0
+        if fits and inner >= at_once and height * width * -(-channels // inner) <= target:
+            return inner, max(1, -(-lanes // inner))
+    return block, max(1, -(-lanes // block))
