@@ -212,7 +212,7 @@ def _rows(node: Window, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarr
     """When each image row is begun, and when it may be overwritten."""
     height = node.image[0]
     begun = written[:: len(written) // height]
-    ends = read.reshape(node.output_image[0], -1)[:, -1] + 4
+    ends = read.reshape(node.output_image[0], -1)[:, -1] + 3
     freed = np.cumsum([after for _, after in node.row_schedule])
     return begun, ends[np.searchsorted(freed, np.arange(height), side="right")]
 

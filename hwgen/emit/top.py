@@ -11,6 +11,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwgen.emit.names import identifier, unique
+from hwgen.errors import HwgenError
 from hwgen.ir import Graph, Tensor
 from hwgen.rtl.axi import AxiSink, AxiSource, lane_bytes
 from hwgen.rtl.build import build, stream_names
@@ -45,7 +46,7 @@ class Library:
 
 
 PLACEHOLDER = "hwgen_placeholder"
-CLOCKED = re.compile(r"wire width 1 input \d+ \\clk\b")
+CLOCKED = re.compile(r"wire width 1 input \d+ +\\clk\b")
 
 
 def _rtlil(unit: wiring.Component, name: str) -> str:
@@ -130,7 +131,9 @@ class Top(wiring.Component):
     def _instance(self, m: Module, unit, name: str, streams: dict, others: dict) -> None:
         """Instantiate a unit's module, its streams joined to the tensors' signals."""
         arguments = dict(others)
-        for member, (payload, valid, ready) in streams.items():
+        for member, (layout, payload, valid, ready) in streams.items():
+            if getattr(unit, member).payload.shape() != layout:
+                raise HwgenError(f"{name}: {member} and its stream have different words")
             way, back = ("i", "o") if unit.signature.members[member].flow == In else ("o", "i")
             arguments[f"{way}_{member}__payload"] = payload
             arguments[f"{way}_{member}__valid"] = valid
@@ -141,7 +144,7 @@ class Top(wiring.Component):
         m.submodules[name] = Instance(module, **arguments)
 
 
-def _stream(tensor: Tensor, name: str) -> tuple[Signal, Signal, Signal]:
+def _stream(tensor: Tensor, name: str) -> tuple[data.ArrayLayout, Signal, Signal, Signal]:
     layout = data.ArrayLayout(shape_of(tensor.fmt), tensor.lanes)
     payload = Signal(layout.size, name=f"{name}_payload")
-    return payload, Signal(name=f"{name}_valid"), Signal(name=f"{name}_ready")
+    return layout, payload, Signal(name=f"{name}_valid"), Signal(name=f"{name}_ready")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Module, Mux, Shape, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -102,7 +102,7 @@ class AxiSource(wiring.Component):
             if lane >= used:
                 element = Mux(row_end, 0, element)
             width = 8 * lane_bytes(y)
-            extended = Signal((width, y.fmt.signed), name=f"lane{lane}_bytes")
+            extended = Signal(Shape(width, y.fmt.signed), name=f"lane{lane}_bytes")
             m.d.comb += extended.eq(element)
             lanes.append(extended)
         m.d.comb += [

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Pool, Tensor
 from hwgen.rtl.counter import counter
-from hwgen.rtl.stream import WordSignature
+from hwgen.rtl.stream import WordSignature, shape_of
 
 
 class PoolUnit(wiring.Component):
@@ -62,7 +62,7 @@ class PoolUnit(wiring.Component):
     def _neutral(self) -> Const:
         """What changes no result."""
         y = self._y.fmt
-        return Const(0 if self._node.kind == "sum" else y.min, (y.bits, y.signed))
+        return Const(0 if self._node.kind == "sum" else y.min, shape_of(y))
 
     def _combine(self, a, b):
         return a + b if self._node.kind == "sum" else Mux(a > b, a, b)

@@ -23,7 +23,7 @@ class WindowUnit(wiring.Component):
     """
 
     def __init__(self, node: Window, x: Tensor, y: Tensor) -> None:
-        self._node, self._lanes = node, x.lanes
+        self._node, self._lanes, self._bits = node, x.lanes, x.fmt.bits
         height, width, channels = node.image
         self._pixel = -(-channels // x.lanes)  # words
         self._row = width * self._pixel
@@ -172,7 +172,7 @@ class WindowUnit(wiring.Component):
                 ]
             for c in range(self._lanes):
                 k = lane * self._lanes + c
-                element = read.data.word_select(c, self.i.signature.fmt.bits)
+                element = read.data.word_select(c, self._bits)
                 m.d.comb += self.o.payload[k].eq(Mux(outside[3], node.pad_code, element))
 
     def _inside(self, m: Module, row, column) -> tuple[list, list]:
@@ -187,11 +187,11 @@ class WindowUnit(wiring.Component):
                     o for o in range(self._out[axis])
                     if 0 <= o * node.stride[axis] - before + k * node.dilation[axis] < size
                 ]
-                if len(reach) == self._out[axis]:
-                    axis_flags.append(Const(1, 1))
-                elif not reach:
-                    axis_flags.append(Const(0, 1))
-                else:
-                    axis_flags.append((index >= reach[0]) & (index <= reach[-1]))
+                inside = Const(bool(reach), 1)
+                if reach and reach[0] > 0:
+                    inside &= index >= reach[0]
+                if reach and reach[-1] < self._out[axis] - 1:
+                    inside &= index <= reach[-1]
+                axis_flags.append(inside)
             flags.append(axis_flags)
         return flags[0], flags[1]

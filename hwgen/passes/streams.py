@@ -1,0 +1,152 @@
+"""Plumbing: copies for tensors read twice, words of the width each unit wants, registers at the ports."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hwgen.errors import ConfigError
+from hwgen.ir import (
+    Fork,
+    Graph,
+    Linear,
+    Node,
+    OutputPort,
+    Pool,
+    Queue,
+    Reorder,
+    Resize,
+    Tensor,
+    Window,
+)
+
+
+def forks(graph: Graph) -> None:
+    """Give every reader of a tensor a copy of its own."""
+    nodes: list[Node] = []
+    copies: dict[str, list[str]] = {}
+    readers = graph.consumers()
+    outputs: list[OutputPort] = []
+
+    def copy(tensor: str) -> None:
+        count = len(readers.get(tensor, [])) + sum(p.tensor == tensor for p in graph.outputs)
+        if count > 1:
+            names = [_like(graph, tensor, f"{tensor}_copy") for _ in range(count)]
+            nodes.append(Fork(name=f"{tensor}.fork", inputs=(tensor,), outputs=tuple(names)))
+            copies[tensor] = names[::-1]
+
+    def own(tensor: str) -> str:
+        return copies[tensor].pop() if tensor in copies else tensor
+
+    for port in graph.inputs:
+        copy(port.tensor)
+    for node in graph.nodes:
+        nodes.append(replace(node, inputs=tuple(own(t) for t in node.inputs)))
+        for tensor in node.outputs:
+            copy(tensor)
+    for port in graph.outputs:
+        outputs.append(replace(port, tensor=own(port.tensor)))
+    graph.nodes, graph.outputs = nodes, outputs
+
+
+def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -> None:
+    """Set the lanes of all tensors so that none needs more than `target` words; `lanes` fixes those of ports."""
+    lanes = dict(lanes or {})
+    if unknown := set(lanes) - {port.name for port in (*graph.inputs, *graph.outputs)}:
+        raise ConfigError(f"lanes: {sorted(unknown)} are no inputs or outputs of the model")
+    nodes, graph.nodes = graph.nodes, []
+    moved: dict[str, str] = {}
+    for port in graph.inputs:
+        x = graph.tensors[port.tensor]
+        graph.relane(port.tensor, _port_lanes(port.name, x, lanes) or _fewest(x, target, x.channels))
+        moved[port.tensor] = _queue(graph, port.tensor)
+    for node in nodes:
+        wanted = _wanted(graph, node)
+        inputs = []
+        for tensor in node.inputs:
+            have = moved.get(tensor, tensor)
+            if wanted is None:
+                x = graph.tensors[have]
+                wanted = x.lanes if isinstance(node, Fork) else _fewest(x, target, x.lanes)
+            inputs.append(_resize(graph, have, wanted))
+        graph.nodes.append(replace(node, inputs=tuple(inputs)))
+        if not isinstance(node, Window | Linear | Pool):
+            for tensor in node.outputs:
+                graph.relane(tensor, wanted)
+    outputs = []
+    for port in graph.outputs:
+        tensor = moved.get(port.tensor, port.tensor)
+        x = graph.tensors[tensor]
+        wanted = _port_lanes(port.name, x, lanes) or _fewest(x, target, x.lanes)
+        outputs.append(replace(port, tensor=_queue(graph, _resize(graph, tensor, wanted))))
+    graph.outputs = outputs
+
+
+def _wanted(graph: Graph, node: Node) -> int | None:
+    """The lanes a node's fold asks for; None where it takes any."""
+    match node:
+        case Window():
+            return graph.tensors[node.output].lanes // node.taps
+        case Linear():
+            return node.parallel * node.simd
+        case Pool():
+            return node.block * node.simd
+        case Reorder():
+            return 1
+    return None
+
+
+def _port_lanes(name: str, x: Tensor, lanes: Mapping[str, int]) -> int | None:
+    wanted = lanes.get(name)
+    if wanted and wanted > x.channels and wanted % x.channels:
+        raise ConfigError(
+            f"lanes of {name!r} must be at most {x.channels} or a multiple of it, not {wanted}"
+        )
+    return wanted
+
+
+def _fewest(x: Tensor, target: int, have: int) -> int:
+    """The fewest lanes within `target` words, of those that one conversion from `have` lanes reaches."""
+    for lanes in range(1, have + 1):
+        if replace(x, lanes=lanes).words <= target and _direct(have, lanes, x.channels):
+            return lanes
+    return have
+
+
+def _direct(a: int, b: int, row: int) -> bool:
+    """Whether one Resize turns words of `a` lanes into words of `b`."""
+    narrow, wide = min(a, b), max(a, b)
+    if wide == row:
+        return True
+    return wide % narrow == 0 and (wide < row or row % narrow == 0)
+
+
+def _resize(graph: Graph, tensor: str, lanes: int) -> str:
+    """The tensor in words of `lanes` elements, by way of a width both divide where they don't divide each other."""
+    x = graph.tensors[tensor]
+    if x.lanes == lanes:
+        return tensor
+    if not _direct(x.lanes, lanes, x.channels):
+        common = math.lcm(x.lanes, lanes)
+        tensor = _add(graph, tensor, common if common < x.channels else x.channels)
+    return _add(graph, tensor, lanes)
+
+
+def _add(graph: Graph, tensor: str, lanes: int) -> str:
+    result = _like(graph, tensor, f"{tensor}_x{lanes}")
+    graph.relane(result, lanes)
+    graph.nodes.append(Resize(name=f"{result}.resize", inputs=(tensor,), outputs=(result,)))
+    return result
+
+
+def _queue(graph: Graph, tensor: str) -> str:
+    result = _like(graph, tensor, f"{tensor}_port")
+    graph.nodes.append(Queue(name=f"{result}.queue", inputs=(tensor,), outputs=(result,)))
+    return result
+
+
+def _like(graph: Graph, tensor: str, stem: str) -> str:
+    name = graph.fresh(stem)
+    graph.tensors[name] = graph.tensors[tensor]
+    return name
