@@ -4,6 +4,7 @@ from hwgen.ir.graph import Graph, InputPort, OutputPort, Tensor
 from hwgen.ir.nodes import (
     Add,
     Fork,
+    Form,
     Linear,
     Node,
     Pool,
@@ -18,6 +19,7 @@ from hwgen.ir.nodes import (
 __all__ = [
     "Add",
     "Fork",
+    "Form",
     "Graph",
     "InputPort",
     "Linear",

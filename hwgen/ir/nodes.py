@@ -122,7 +122,34 @@ class Reduce(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Form:
-    """An integer form of a requantization."""
+    """An integer form of a requantization: u = x * multiplier + offset, q = u >> shift.
+
+    Where (u mod 2**shift) < correction and q is odd (even, if `flip`), q is one less: it lies on a tie that goes to
+    the even neighbour. Arrays have the shape of the node's scale; an Add has one multiplier per input. `radix_bits`
+    of the multiplier are used per clock cycle; None: all at once, in a pipeline.
+    """
+
+    multiplier: np.ndarray
+    offset: np.ndarray
+    shift: int
+    correction: int = 0
+    flip: bool = False
+    radix_bits: int | None = None
+
+    @property
+    def multiplier_bits(self) -> int:
+        """Bits of the largest magnitude of a multiplier."""
+        return max(1, int(np.abs(self.multiplier).max()).bit_length())
+
+    @property
+    def steps(self) -> int:
+        """Clock cycles per word."""
+        return 1 if self.radix_bits is None else -(-self.multiplier_bits // self.radix_bits) + 2
+
+    @property
+    def latency(self) -> int:
+        """Clock cycles from taking a word to offering its result."""
+        return 4 if self.radix_bits is None else self.steps + 1
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

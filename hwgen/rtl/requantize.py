@@ -1,0 +1,192 @@
+"""Requantization in integers, in a pipeline or bit by bit."""
+
+from __future__ import annotations
+
+import numpy as np
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, wiring
+from amaranth.lib.wiring import In, Out
+
+from hwgen.formats import Int, int_holding
+from hwgen.ir import Form, Requantize, Tensor
+from hwgen.rtl.counter import counter
+from hwgen.rtl.rom import Rom
+from hwgen.rtl.stream import WordSignature, shape_of
+
+
+class RequantizeUnit(wiring.Component):
+    """y = clamp((x * m + b) >> s, low, high) with the form's tie correction, per channel.
+
+    Parallel (`form.radix_bits` None): latency 4, initiation interval 1. Serial: `form.radix_bits` bits of m per
+    cycle, all lanes at once: latency `form.latency`, initiation interval `form.steps`.
+
+    Members: `i`, `o`: words of the same lanes.
+    """
+
+    def __init__(self, node: Requantize, x: Tensor, y: Tensor) -> None:
+        self._form, self._x, self._y = node.form, x, y
+        self._parameters = Parameters(node, x)
+        super().__init__(
+            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
+        )
+
+    def elaborate(self, _platform) -> Module:
+        """Operands, product, sum, result."""
+        m = Module()
+        if self._form.radix_bits is None:
+            self._parallel(m)
+        else:
+            self._serial(m)
+        return m
+
+    def _parallel(self, m: Module) -> None:
+        ce = Signal()
+        valid = Signal(4)
+        m.d.comb += [
+            ce.eq(~self.o.valid | self.o.ready),
+            self.i.ready.eq(ce),
+            self.o.valid.eq(valid[3]),
+        ]
+        words = self._parameters.read(m, ce, self.i.valid & ce)
+        x = Signal(self.i.payload.shape())
+        with m.If(ce):
+            m.d.sync += [valid.eq(Cat(self.i.valid, valid)), x.eq(self.i.payload)]
+        for lane, (multiplier, offset, low, high) in enumerate(words):
+            product = register(m, ce, x[lane] * multiplier)
+            offset, low, high = (delay(m, ce, v, 1) for v in (offset, low, high))
+            total = register(m, ce, self._parameters.total(m, product + offset))
+            low, high = (delay(m, ce, v, 1) for v in (low, high))
+            result = finish(m, self._form, total, self._parameters.total_fmt, self._y.fmt, low, high)
+            m.d.comb += self.o.payload[lane].eq(register(m, ce, result))
+
+    def _serial(self, m: Module) -> None:
+        form, radix = self._form, self._form.radix_bits
+        count = form.steps - 2
+        left = Signal(range(count + 2))
+        total_valid, out_valid, ce, finishing, take = (Signal() for _ in range(5))
+        m.d.comb += [
+            self.i.ready.eq(left == 0),
+            take.eq(self.i.valid & (left == 0)),
+            self.o.valid.eq(out_valid),
+            ce.eq(~out_valid | self.o.ready),
+            finishing.eq((left == 1) & (~total_valid | ce)),
+        ]
+        with m.If(take):
+            m.d.sync += left.eq(count + 1)
+        with m.Elif((left > 1) | finishing):
+            m.d.sync += left.eq(left - 1)
+        with m.If(ce):
+            m.d.sync += [out_valid.eq(total_valid), total_valid.eq(0)]
+        with m.If(finishing):
+            m.d.sync += total_valid.eq(1)
+        width = self._x.fmt.bits
+        # The next multiplier must be there one cycle after the finish, this offset until then.
+        words = self._parameters.read(m, (left != 1) | finishing, left == 2)
+        for lane, (multiplier, offset, low, high) in enumerate(words):
+            x = Signal(shape_of(self._x.fmt), name=f"x{lane}")
+            high_part = Signal(Int(width + 1 + radix, True).bits, name=f"high{lane}")
+            rest = Signal(count * radix, name=f"rest{lane}")
+            with m.If(take):
+                m.d.sync += [x.eq(self.i.payload[lane]), high_part.eq(0), rest.eq(multiplier)]
+            with m.Elif(left > 1):
+                partial = sum((Mux(rest[k], x << k, 0) for k in range(radix)), high_part.as_signed())
+                step = Signal(Int(width + 1 + 2 * radix, True).bits, name=f"step{lane}")
+                m.d.comb += step.eq(partial)
+                m.d.sync += [
+                    high_part.eq(step.as_signed() >> radix),
+                    rest.eq(Cat(rest[radix:], step[:radix])),
+                ]
+            product = Cat(rest, high_part).as_signed()
+            total = register(m, finishing, self._parameters.total(m, product + offset))
+            low, high = (delay(m, finishing, v, 1) for v in (low, high))
+            result = finish(m, form, total, self._parameters.total_fmt, self._y.fmt, low, high)
+            m.d.comb += self.o.payload[lane].eq(register(m, ce, result))
+
+
+class Parameters:
+    """Multiplier, offset and limits of each lane, out of a memory where they change from word to word."""
+
+    def __init__(self, node: Requantize, x: Tensor) -> None:
+        form = node.form
+        whole = np.shape(node.scale) != (x.channels,)
+        columns = [np.ravel(v) for v in (form.multiplier, form.offset, node.low, node.high)]
+        totals = [columns[0] * np.ravel(v) + columns[1] for v in (node.x_low, node.x_high)]
+        self.total_fmt = int_holding(int(np.min(totals)), int(np.max(totals)))
+        self._fmts = [signed(int_holding(int(v.min()), int(v.max()))) for v in columns]
+        self._columns, self._whole, self._x = columns, whole, x
+        period, lanes = (x.words if whole else x.words_per_row), x.lanes
+        row = x.channels
+        self._words = []
+        for column in columns:
+            rows = column.reshape(-1, row)
+            if lanes > row:
+                rows = np.tile(rows, (-(-lanes // row), 1)) if not whole else rows
+                flat = rows.ravel()
+                flat = np.pad(flat, (0, -len(flat) % lanes), mode="edge")
+            else:
+                flat = np.pad(rows, ((0, 0), (0, -row % lanes)), mode="edge").ravel()
+            self._words.append(flat.reshape(-1, lanes)[: max(1, period)])
+
+    def read(self, m: Module, ce, step) -> list[tuple]:
+        """(multiplier, offset, low, high) of each lane, the cycle after `ce`; `step` goes on to the next word."""
+        period = max(len(words) for words in self._words)
+        address, _ = counter(m, period, step, "parameter_word")
+        lanes = []
+        for words, fmt, name in zip(self._words, self._fmts, NAMES, strict=True):
+            if (words == words[:1]).all():
+                lanes.append([Const(int(v), shape_of(fmt)) for v in words[0]])
+                continue
+            rom = Rom(words, fmt.bits, name)
+            out = rom.read(m, address, ce)
+            values = Signal(data.ArrayLayout(shape_of(fmt), words.shape[1]), name=f"{name}s")
+            m.d.comb += values.eq(out)
+            lanes.append([values[k] for k in range(words.shape[1])])
+        return list(zip(*lanes, strict=True))
+
+    def total(self, m: Module, value):
+        """`value` cut to what a total can be."""
+        total = Signal(shape_of(self.total_fmt))
+        m.d.comb += total.eq(value)
+        return total
+
+
+NAMES = ("multiplier", "offset", "low", "high")
+
+
+def finish(m: Module, form: Form, total, fmt: Int, out: Int, low, high):
+    """total >> shift, tie correction, clamp."""
+    value = total.shift_right(form.shift)
+    least, most = fmt.min >> form.shift, fmt.max >> form.shift
+    if form.correction:
+        odd = value[0] if not form.flip else ~value[0]
+        below = total.as_unsigned()[: form.shift] < form.correction
+        value = value - (odd & below)
+        least -= 1
+    clamped = Signal(shape_of(out))
+    shifted = Signal(shape_of(signed(int_holding(least, most))))
+    m.d.comb += shifted.eq(value)
+    result = shifted
+    if not (isinstance(low, Const) and least >= low.value):
+        result = Mux(shifted < low, low, result)
+    if not (isinstance(high, Const) and most <= high.value):
+        result = Mux(shifted > high, high, result)
+    m.d.comb += clamped.eq(result)
+    return clamped
+
+
+def signed(fmt: Int) -> Int:
+    return fmt if fmt.signed else Int(fmt.bits + 1)
+
+
+def register(m: Module, ce, value) -> Signal:
+    register = Signal(value.shape())
+    with m.If(ce):
+        m.d.sync += register.eq(value)
+    return register
+
+
+def delay(m: Module, ce, value, cycles: int):
+    """A constant stays one."""
+    for _ in range(0 if isinstance(value, Const) else cycles):
+        value = register(m, ce, value)
+    return value
