@@ -1,0 +1,5 @@
+"""What each node kind computes, bit for bit, in NumPy; written from the definitions in hwgen.ir."""
+
+from hwgen.golden.evaluate import EVAL, run
+
+__all__ = ["EVAL", "run"]

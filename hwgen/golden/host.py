@@ -1,0 +1,116 @@
+"""What the host does before and after: arrays to codes, codes to arrays."""
+
+from __future__ import annotations
+
+import difflib
+
+import numpy as np
+
+from hwgen.errors import InputError
+from hwgen.ir import Graph, InputPort, OutputPort
+
+
+def encode(graph: Graph, inputs: dict[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
+    """Codes (samples, elements) of every input port, in stream order.
+
+    `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is samples. Raises
+    `InputError` for a wrong name, shape or type.
+    """
+    ports = {port.name: port for port in graph.inputs}
+    if not isinstance(inputs, dict):
+        if len(ports) != 1:
+            raise InputError(f"the model has several inputs ({', '.join(ports)}): give arrays by name")
+        inputs = {next(iter(ports)): inputs}
+    for name in inputs:
+        if name not in ports:
+            near = difflib.get_close_matches(name, ports, 1) or sorted(ports)
+            raise InputError(f"the model has no input {name!r}; did you mean {near[0]!r}?")
+    if missing := [name for name in ports if name not in inputs]:
+        raise InputError(f"inputs missing: {', '.join(missing)}")
+    codes = {name: _encode(port, np.asarray(inputs[name]), graph) for name, port in ports.items()}
+    counts = {name: len(a) for name, a in codes.items()}
+    if len(set(counts.values())) > 1:
+        raise InputError(f"inputs have different numbers of samples: {counts}")
+    return codes
+
+
+def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
+    shape = port.index.shape
+    samples = _samples(port, array, shape)
+    if port.scale is None:
+        if array.dtype.kind not in "iu":
+            raise InputError(f"input {port.name!r} takes {port.dtype}, not {array.dtype}")
+        fmt = graph.tensors[port.tensor].fmt
+        if array.size and not fmt.min <= array.min() <= array.max() <= fmt.max:
+            raise InputError(f"input {port.name!r} must be within {fmt.min} ... {fmt.max}")
+        codes = samples.astype(np.int64)
+    else:
+        if array.dtype.kind not in "fiu":
+            raise InputError(f"input {port.name!r} takes {port.dtype}, not {array.dtype}")
+        values = samples.astype(np.float32)
+        if np.isnan(values).any():
+            raise InputError(f"input {port.name!r} holds NaN")
+        fmt = graph.tensors[port.tensor].fmt
+        scaled = np.rint(values / port.scale).astype(np.float64) + port.zero_point
+        codes = np.clip(scaled, fmt.min, fmt.max).astype(np.int64)
+    stream = np.empty((len(codes), port.index.size), dtype=np.int64)
+    stream[:, port.index.ravel()] = codes.reshape(len(codes), -1)
+    return stream
+
+
+def _samples(port: InputPort, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """(samples, *shape without its batch axis)."""
+    inner = shape[1:] if shape[:1] == (1,) and len(shape) > 1 else shape
+    for accepted in (inner, shape):
+        if array.shape[1:] == accepted and array.ndim == len(accepted) + 1 and len(array):
+            return array.reshape(len(array), *shape)
+    raise InputError(
+        f"input {port.name!r} must have shape (samples, {', '.join(map(str, inner))}), not {array.shape}"
+    )
+
+
+def decode(graph: Graph, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays by ONNX output name, leading axis samples, from codes (samples, elements) in stream order."""
+    return {port.name: _decode(port, codes[port.name]) for port in graph.outputs}
+
+
+def _decode(port: OutputPort, stream: np.ndarray) -> np.ndarray:
+    samples = len(stream)
+    shape = port.index.shape
+    codes = stream[:, port.index.ravel()].reshape(samples, *shape)
+    if port.scale is None:
+        values = codes.astype(port.dtype)
+    else:
+        values = (codes - port.zero_point).astype(np.float64) * port.scale
+        if port.offset is not None:
+            values = values + port.offset
+        values = np.clip(values, *port.clip).astype(np.float32)
+    if shape[:1] == (1,):
+        values = values[:, 0]
+    for name, attributes in port.host:
+        values = HOST[name](values, attributes)
+    return values
+
+
+def _axis(values: np.ndarray, attributes: dict) -> int:
+    """Axis counted in the ONNX array, whose batch axis is the samples here."""
+    axis = attributes.get("axis", -1)
+    return axis if axis < 0 else axis + values.ndim - attributes["rank"]
+
+
+def _softmax(values: np.ndarray, attributes: dict) -> np.ndarray:
+    axis = _axis(values, attributes)
+    powers = np.exp(values - values.max(axis=axis, keepdims=True))
+    return powers / powers.sum(axis=axis, keepdims=True)
+
+
+def _argmax(values: np.ndarray, attributes: dict) -> np.ndarray:
+    axis = _axis(values, attributes)
+    if attributes.get("select_last_index"):
+        found = values.shape[axis] - 1 - np.argmax(np.flip(values, axis), axis=axis)
+    else:
+        found = np.argmax(values, axis=axis)
+    return np.expand_dims(found, axis) if attributes.get("keepdims", 1) else found
+
+
+HOST = {"Softmax": _softmax, "ArgMax": _argmax}
