@@ -1,0 +1,335 @@
+"""What a lowering function works with: the ONNX node, and the graph under construction."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from hwgen.errors import ModelError
+from hwgen.formats import Int, int_holding
+from hwgen.frontend.values import (
+    Codes,
+    Constant,
+    Numbers,
+    Real,
+    Scaled,
+    Stream,
+    Value,
+    exact,
+    uniform,
+)
+from hwgen.ir import Graph, InputPort, OutputPort, Reorder, Requantize, Tensor
+from hwgen.ir import Node as GraphNode
+
+
+class Node:
+    """An ONNX node with its inputs' values. Attributes that nothing reads are refused by `unread`."""
+
+    def __init__(
+        self, name: str, proto: onnx.NodeProto, inputs: list[Value | None], opset: int, context: Context
+    ) -> None:
+        self.name, self.op, self.inputs, self.opset, self.context = (
+            name,
+            proto.op_type,
+            inputs,
+            opset,
+            context,
+        )
+        self._attributes = {a.name: a for a in proto.attribute}
+
+    def attribute(self, name: str, default=None):
+        """An attribute's value."""
+        found = self._attributes.pop(name, None)
+        if found is None:
+            return default
+        value = helper.get_attribute_value(found)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def has(self, name: str) -> bool:
+        """Whether an attribute is there and not 0."""
+        found = self._attributes.get(name)
+        return found is not None and helper.get_attribute_value(found) != 0
+
+    def unread(self) -> list[str]:
+        """Attributes nothing has read."""
+        return sorted(self._attributes)
+
+    def input(self, k: int) -> Value | None:
+        """Input `k`, None where it is left out."""
+        return self.inputs[k] if k < len(self.inputs) else None
+
+    def real(self, k: int) -> Real:
+        """Input `k`, which must be quantized."""
+        value = self.input(k)
+        if not isinstance(value, Real):
+            raise ModelError(
+                f"input {k} is not quantized; quantize the model with QuantizeLinear and DequantizeLinear pairs, "
+                "for example with onnxruntime.quantization.quantize_static"
+            )
+        return value
+
+    def constant(self, k: int, what: str) -> np.ndarray:
+        """Input `k`, which must be a constant."""
+        value = self.input(k)
+        if not isinstance(value, Constant):
+            raise ModelError(f"its {what} must be a constant")
+        return value.array
+
+
+@dataclass
+class Context:
+    """The graph being built, and what is known of its tensors."""
+
+    graph: Graph
+    place: dict[str, np.ndarray | None] = field(default_factory=dict)  # id -> position; None: free
+    reach: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # per channel
+
+    # --- tensors ---------------------------------------------------------------------------------
+
+    def tensor(self, stem: str, size: tuple[int, ...], low: np.ndarray, high: np.ndarray, fmt: Int | None = None) -> str:
+        """A new tensor whose channels stay within [low, high] (arrays (C,))."""
+        name = self.graph.fresh(stem)
+        fmt = fmt or int_holding(min(0, int(np.min(low))), max(0, int(np.max(high))))
+        self.graph.tensors[name] = Tensor(size, fmt)
+        self.place[name] = np.arange(int(np.prod(size)))
+        self.reach[name] = (
+            np.broadcast_to(low, size[-1:]).astype(np.int64),
+            np.broadcast_to(high, size[-1:]).astype(np.int64),
+        )
+        return name
+
+    def add(self, node: GraphNode) -> None:
+        """Append a node."""
+        self.graph.nodes.append(node)
+
+    def unique(self, name: str) -> str:
+        """A name no graph node has."""
+        taken = {node.name for node in self.graph.nodes}
+        found, number = name, 1
+        while found in taken:
+            number += 1
+            found = f"{name}_{number}"
+        return found
+
+    def positions(self, stream: Stream) -> np.ndarray | None:
+        """Place in the stream of each element, in ONNX shape; None while the model's input has no order yet."""
+        place = self.place[stream.tensor]
+        return None if place is None else place[stream.ids]
+
+    def settle(self, stream: Stream, order: np.ndarray, size: tuple[int, ...], name: str) -> str:
+        """The tensor with the elements in `order` (ids, row-major in `size`); a Reorder where that is needed."""
+        order = order.ravel()
+        tensor = stream.tensor
+        whole = self.graph.tensors[tensor].elements
+        if self.place[tensor] is None and order.size == whole:
+            place = np.empty(whole, dtype=np.int64)
+            place[order] = np.arange(whole)
+            self.place[tensor] = place
+            self.graph.tensors[tensor] = replace(self.graph.tensors[tensor], shape=size)
+            low, high = self.reach[tensor]
+            self.reach[tensor] = (np.full(size[-1], low.min()), np.full(size[-1], high.max()))
+        if self.place[tensor] is None:
+            self.place[tensor] = np.arange(whole)
+        places = self.place[tensor][order]
+        if places.size == whole and (places == np.arange(whole)).all():
+            return tensor
+        low, high = self.reach[tensor]
+        result = self.tensor(
+            f"{tensor}_reordered", size, np.min(low), np.max(high), self.graph.tensors[tensor].fmt
+        )
+        self.add(Reorder(name=self.unique(f"{name}.reorder"), inputs=(tensor,), outputs=(result,), order=places))
+        return result
+
+    def channel_last(self, stream: Stream, name: str) -> tuple[str, tuple[int, int, int]]:
+        """The tensor of a (1, C, H, W) or (1, C, L) value as an image (H, W, C)."""
+        ids = stream.ids[..., None] if stream.ids.ndim == 3 else stream.ids
+        if ids.ndim != 4:
+            raise ModelError(f"needs a 3- or 4-dimensional input, not {list(stream.ids.shape)}")
+        image = ids[0].transpose(1, 2, 0)
+        return self.settle(stream, image, image.shape, name), image.shape
+
+    def reached(self, tensor: str, positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Least and greatest codes at stream positions."""
+        channel = positions % self.graph.tensors[tensor].channels
+        low, high = self.reach[tensor]
+        return low[channel], high[channel]
+
+    # --- requantization --------------------------------------------------------------------------
+
+    def by_channel(self, numbers: list[Numbers], stream: Stream) -> list[np.ndarray]:
+        """Arrays over the ONNX shape as arrays (C,), or of the tensor's shape where rows differ."""
+        size = self.graph.tensors[stream.tensor].shape
+        elements = int(np.prod(size))
+        channels = size[-1]
+        result, compact = [], True
+        places = self.positions(stream)
+        if stream.ids.size != elements:
+            raise ModelError("uses only a part of a tensor; use all of it")
+        for array in numbers:
+            array = np.asarray(array)
+            codes = np.zeros(elements, dtype=np.int64)
+            if array.ndim:
+                numbered = np.arange(array.size).reshape(array.shape)
+                codes[places.ravel()] = np.broadcast_to(numbered, stream.ids.shape).ravel()
+            compact &= bool((codes.reshape(-1, channels) == codes[:channels]).all())
+            result.append((array.ravel(), codes))
+        if compact:
+            return [values[codes[:channels]] for values, codes in result]
+        return [values[codes].reshape(size) for values, codes in result]
+
+    def requantize(self, value: Real, scale: Fraction, zero: int, fmt: Int, name: str, output: str) -> Codes:
+        """QuantizeLinear of a one-term value: codes = clamp(round(value / scale) + zero)."""
+        (term,) = value.terms
+        stream = term.stream
+        if self.place[stream.tensor] is None:
+            self.settle(stream, stream.ids, stream.ids.shape[1:] or (1,), name)
+        multiplier, offset = term.scale / scale, value.offset / scale
+        low, high = (
+            limit if bound is None else self.limit(bound, scale, zero, fmt)
+            for bound, limit in ((value.low, exact(fmt.min)), (value.high, exact(fmt.max)))
+        )
+        if self._keeps(term.stream.tensor, multiplier, offset, zero, low, high):
+            return Codes(stream, fmt)
+        tensor = self.graph.tensors[stream.tensor]
+        arrays = self.by_channel([multiplier, offset, low, high], stream)
+        low, high = (a.astype(np.int64) for a in arrays[2:])
+        x_low, x_high = (np.broadcast_to(a, low.shape).astype(np.int64) for a in self.reach[stream.tensor])
+        least, most = (a.reshape(-1, tensor.channels) for a in (low, high))
+        result = self.tensor(output, tensor.shape, least.min(axis=0), most.max(axis=0), fmt)
+        self.add(
+            Requantize(
+                name=self.unique(name),
+                inputs=(stream.tensor,),
+                outputs=(result,),
+                scale=arrays[0],
+                offset=arrays[1],
+                zero_point=zero,
+                low=low,
+                high=high,
+                x_low=x_low,
+                x_high=x_high,
+            )
+        )
+        self.place[result] = self.place[stream.tensor]
+        return Codes(Stream(result, stream.ids), fmt)
+
+    def limit(self, bound: Numbers, scale: Fraction, zero: int, fmt: Int) -> Numbers:
+        """The code of a clamp's bound."""
+        codes = [min(max(round(v / scale) + zero, fmt.min), fmt.max) for v in np.ravel(bound)]
+        return exact(np.array(codes, dtype=np.int64).reshape(np.shape(bound)))
+
+    def _keeps(self, tensor: str, multiplier, offset, zero: int, low, high) -> bool:
+        """Whether requantization changes no code."""
+        if not (np.all(multiplier == 1) and np.all(offset == -zero)):
+            return False
+        least, most = self.reach[tensor]
+        return bool(np.all(low <= int(least.min())) and np.all(high >= int(most.max())))
+
+    # --- ports -----------------------------------------------------------------------------------
+
+    def input_port(
+        self, name: str, ids: np.ndarray, dtype, fmt: Int, scale=None, zero: int | None = None
+    ) -> str:
+        """A model input as a stream of codes whose order nothing has fixed yet."""
+        if any(port.name == name for port in self.graph.inputs):
+            raise ModelError(f"input {name!r} is quantized in two ways; quantize it once")
+        tensor = self.graph.fresh(name)
+        self.graph.tensors[tensor] = Tensor((ids.size,), fmt)
+        self.place[tensor] = None
+        self.reach[tensor] = (np.full(ids.size, fmt.min), np.full(ids.size, fmt.max))
+        self.graph.inputs.append(
+            InputPort(name, tensor, ids, np.dtype(dtype), scale, zero)
+        )
+        return tensor
+
+    def code_port(self, name: str, value: Codes) -> OutputPort:
+        """An output whose codes the user gets."""
+        dtype = np.dtype("int8" if value.fmt.signed else "uint8")
+        return OutputPort(name, value.stream.tensor, value.ids, dtype)
+
+    def real_port(self, name: str, value: Real) -> OutputPort:
+        """An output the host dequantizes."""
+        if len(value.terms) != 1:
+            raise ModelError(f"output {name!r} is a sum of quantized tensors; quantize the sum")
+        (term,) = value.terms
+        offset = np.asarray(value.offset)
+        ratios = {Fraction(o) / Fraction(s) for o, s in np.broadcast(offset, term.scale)} if np.all(
+            term.scale != 0
+        ) else set()
+        zero = 0
+        if len(ratios) == 1 and next(iter(ratios)).denominator == 1:
+            zero, offset = -int(next(iter(ratios))), None
+        low = -np.inf if value.low is None else float(uniform(value.low, "the output's lower limit"))
+        high = np.inf if value.high is None else float(uniform(value.high, "the output's upper limit"))
+        return OutputPort(
+            name,
+            term.stream.tensor,
+            value.ids,
+            np.dtype("float32"),
+            scale=np.asarray(term.scale, dtype=np.float64),
+            zero_point=zero,
+            offset=None if offset is None else np.asarray(offset, dtype=np.float64),
+            clip=(low, high),
+        )
+
+    def finish(self) -> None:
+        """Fix the layout of inputs nothing has fixed, and turn ids into stream positions."""
+        graph = self.graph
+        for tensor, place in self.place.items():
+            if place is None:
+                self.place[tensor] = np.arange(graph.tensors[tensor].elements)
+        graph.inputs = [replace(p, index=self.place[p.tensor][p.index]) for p in graph.inputs]
+        graph.outputs = [replace(p, index=self.place[p.tensor][p.index]) for p in graph.outputs]
+        self._drop_unused()
+
+    def _drop_unused(self) -> None:
+        """Remove nodes nothing reads, and inputs with them."""
+        graph = self.graph
+        wanted = {port.tensor for port in graph.outputs}
+        kept = []
+        for node in reversed(graph.nodes):
+            if wanted & set(node.outputs):
+                kept.append(node)
+                wanted |= set(node.inputs)
+        graph.nodes = kept[::-1]
+        graph.inputs = [port for port in graph.inputs if port.tensor in wanted]
+        for name in set(graph.tensors) - wanted:
+            del graph.tensors[name]
+
+
+def weights(value: Value | None, what: str = "weights") -> Scaled:
+    """Quantized constants."""
+    if isinstance(value, Scaled):
+        return value
+    if isinstance(value, Constant):
+        raise ModelError(f"its {what} are not quantized; quantize them to 8 bits with a DequantizeLinear behind")
+    raise ModelError(f"its {what} must be constants, not computed by the network")
+
+
+def numbers(value: Value | None) -> Numbers:
+    """A constant of any kind as exact numbers."""
+    if isinstance(value, Scaled):
+        return value.values()
+    if isinstance(value, Constant):
+        return exact(value.array)
+    raise ModelError("must be a constant")
+
+
+def one_term(value: Real) -> tuple[Stream, Fraction, int]:
+    """(stream, scale, zero point) of a value that is (codes - zero point) * scale."""
+    if len(value.terms) != 1:
+        raise ModelError("reads a sum that is not quantized; put QuantizeLinear and DequantizeLinear behind the Add")
+    if value.clamped:
+        raise ModelError(
+            "reads an activation that is not quantized; put QuantizeLinear and DequantizeLinear between"
+        )
+    (term,) = value.terms
+    scale = uniform(term.scale, "the scale of its input")
+    offset = uniform(value.offset, "the offset of its input")
+    if scale == 0 or (offset / scale).denominator != 1:
+        raise ModelError("reads a value whose zero is no code; quantize its input")
+    return term.stream, scale, -int(offset / scale)

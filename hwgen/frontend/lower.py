@@ -1,0 +1,246 @@
+"""From ONNX nodes to graph nodes: one walk over the model, one function per op (tables in ops_*.py)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from hwgen.errors import ModelError
+from hwgen.formats import Int
+from hwgen.frontend import constants, ops_arithmetic, ops_layers, ops_layout, ops_quantize
+from hwgen.frontend.context import Context, Node
+from hwgen.frontend.read import DOMAINS, read
+from hwgen.frontend.values import (
+    Codes,
+    Constant,
+    Hosted,
+    Input,
+    Real,
+    Stream,
+    Unknown,
+    Value,
+    shape,
+)
+from hwgen.ir import Graph, OutputPort
+
+LOWER = {
+    **ops_quantize.LOWER,
+    **ops_layers.LOWER,
+    **ops_arithmetic.LOWER,
+    **ops_layout.LOWER,
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """What `hwgen inspect` says of one ONNX node."""
+
+    name: str
+    op: str
+    shapes: tuple[tuple[int, ...], ...]
+    format: str
+    maps_to: str
+    reason: str = ""
+
+
+@dataclass
+class Walk:
+    """The state of one walk."""
+
+    context: Context
+    values: dict[str, Value] = field(default_factory=dict)
+    rows: list[Row] = field(default_factory=list)
+
+
+def load(
+    source: str | Path | bytes | onnx.ModelProto,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    name: str | None = None,
+) -> Graph:
+    """The unfolded graph of a quantized model: every layer wholly parallel, one element per word.
+
+    `shapes` replaces input shapes. Raises one `ModelError` that lists everything that can't be mapped.
+    """
+    walk = _walk(read(source), shapes or {}, name)
+    if bad := [row for row in walk.rows if row.reason]:
+        lines = "\n".join(f"  {row.name} ({row.op}): {row.reason}" for row in bad)
+        raise ModelError(f"{len(bad)} of {len(walk.rows)} nodes can't be mapped to hardware:\n{lines}")
+    walk.context.finish()
+    walk.context.graph.verify()
+    return walk.context.graph
+
+
+def survey(
+    source: str | Path | bytes | onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None = None
+) -> list[Row]:
+    """What every node maps to, or why it can't."""
+    return _walk(read(source), shapes or {}, None).rows
+
+
+def _walk(model: onnx.ModelProto, shapes: Mapping, name: str | None) -> Walk:
+    graph = model.graph
+    versions = [entry.version for entry in model.opset_import if entry.domain in DOMAINS]
+    opset = max(versions, default=onnx.defs.onnx_opset_version())
+    walk = Walk(Context(Graph(name or graph.name or "model")))
+    for tensor in graph.initializer:
+        try:
+            walk.values[tensor.name] = Constant(numpy_helper.to_array(tensor))
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"initializer {tensor.name!r} can't be read: {error}") from error
+    if graph.sparse_initializer:
+        raise ModelError("sparse initializers are not supported; store them dense")
+    _inputs(walk, graph, shapes)
+    names = _node_names(graph)
+    for number, proto in enumerate(graph.node):
+        _node(walk, proto, names[number], opset)
+    _outputs(walk, graph)
+    return walk
+
+
+def _node_names(graph: onnx.GraphProto) -> list[str]:
+    """Unique names; an unnamed node is called by its op and place."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for number, node in enumerate(graph.node):
+        stem = node.name or f"{node.op_type}_{number}"
+        name = stem if stem not in taken else f"{stem}_{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
+    real = [value for value in graph.input if value.name not in walk.values]
+    if unknown := set(shapes) - {value.name for value in real}:
+        raise ModelError(f"--shape: the model has no input {sorted(unknown)}; it has {[v.name for v in real]}")
+    for value in real:
+        if value.type.WhichOneof("value") != "tensor_type":
+            raise ModelError(f"input {value.name!r} is no tensor")
+        size = _input_shape(value, shapes.get(value.name))
+        ids = np.arange(int(np.prod(size))).reshape(size)
+        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        if dtype.kind == "f":
+            walk.values[value.name] = Input(value.name, ids.shape, ids)
+        elif dtype in (np.int8, np.uint8):
+            fmt = Int(8, dtype == np.int8)
+            tensor = walk.context.input_port(value.name, ids, dtype, fmt)
+            walk.values[value.name] = Codes(Stream(tensor, ids), fmt)
+        else:
+            raise ModelError(f"input {value.name!r} has type {dtype}; float32, int8 and uint8 are supported")
+
+
+def _input_shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
+    dims = value.type.tensor_type.shape.dim
+    declared = [d.dim_value if d.HasField("dim_value") else None for d in dims]
+    size = list(given) if given is not None else declared
+    if given is not None:
+        fits = len(given) == len(declared) and all(
+            d in (None, g) or k == 0 for k, (d, g) in enumerate(zip(declared, given, strict=False))
+        )
+        if not fits:
+            raise ModelError(f"--shape {value.name}={list(given)} does not fit the model's {declared}")
+    if size and size[0] is None:
+        size[0] = 1
+    if not size or any(d is None or d < 1 for d in size):
+        raise ModelError(f"input {value.name!r} has shape {size}: fix it, e.g. --shape {value.name}=1,64")
+    if len(size) > 1 and size[0] != 1:
+        raise ModelError(
+            f"input {value.name!r} has a fixed batch of {size[0]}: export it with batch 1 or dynamic, "
+            f"or give --shape {value.name}={','.join(map(str, [1, *size[1:]]))}"
+        )
+    return tuple(size)
+
+
+def _node(walk: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
+    """Lower one node; a failure becomes the reason in its row."""
+    inputs = [walk.values.get(i, Unknown()) if i else None for i in proto.input]
+    before = len(walk.context.graph.nodes)
+    reason, outputs = "", []
+    try:
+        node = Node(name, proto, inputs, opset, walk.context)
+        outputs = _lower(node, proto)
+    except ModelError as error:
+        reason = str(error)
+    for output, value in zip([o for o in proto.output if o], outputs, strict=False):
+        walk.values[output] = value
+    for output in proto.output[len(outputs) :]:
+        walk.values[output] = Unknown()
+    made = [type(n).__name__ for n in walk.context.graph.nodes[before:]]
+    known = [v for v in outputs if not isinstance(v, Unknown)]
+    walk.rows.append(
+        Row(
+            name,
+            proto.op_type,
+            tuple(tuple(shape(v)) for v in known),
+            ", ".join(_format(v) for v in known),
+            " + ".join(made) or ("" if reason else _folded(known)),
+            reason,
+        )
+    )
+
+
+def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
+    """The values of a node's outputs."""
+    if proto.domain not in DOMAINS or proto.op_type not in LOWER:
+        if constants.foldable(proto, node.inputs):
+            return constants.fold(proto, node.inputs, node.opset)
+        domain = f"{proto.domain}." if proto.domain else ""
+        raise ModelError(f"the op {domain}{proto.op_type} is not supported; remove it or replace it")
+    if any(isinstance(value, Unknown) for value in node.inputs):
+        return [Unknown()]
+    if constants.foldable(proto, node.inputs):
+        return constants.fold(proto, node.inputs, node.opset)
+    result = LOWER[proto.op_type](node)
+    if left := node.unread():
+        raise ModelError(f"the attribute {left[0]!r} is not supported; export the model without it")
+    used = [output for output in proto.output if output]
+    if len(used) > 1:
+        raise ModelError(f"only the first output is supported; {used[1]!r} is not")
+    return [result]
+
+
+def _format(value: Value) -> str:
+    if isinstance(value, Codes):
+        return str(value.fmt)
+    if isinstance(value, Constant):
+        return str(value.array.dtype)
+    return "real" if isinstance(value, Real | Input) else "host" if isinstance(value, Hosted) else "constant"
+
+
+def _folded(values: list[Value]) -> str:
+    if values and isinstance(values[0], Hosted):
+        return "host"
+    return "folded" if values else ""
+
+
+def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
+    """An output port per model output that could be lowered; the rest has its reason in a row."""
+    failed = any(row.reason for row in walk.rows)
+    for value in graph.output:
+        result = walk.values.get(value.name, Unknown())
+        operations: tuple = ()
+        if isinstance(result, Hosted):
+            result, operations = result.value, result.operations
+        if isinstance(result, Codes):
+            port = walk.context.code_port(value.name, result)
+        elif isinstance(result, Real):
+            port = walk.context.real_port(value.name, result)
+        elif failed:
+            continue
+        else:
+            raise ModelError(
+                f"output {value.name!r} does not depend on a quantized input: quantize the model first, "
+                "for example with onnxruntime.quantization.quantize_static"
+            )
+        port = replace(port, host=operations)
+        walk.context.graph.outputs.append(_typed(port, value))
+
+
+def _typed(port: OutputPort, value: onnx.ValueInfoProto) -> OutputPort:
+    kind = value.type.tensor_type.elem_type
+    return replace(port, dtype=helper.tensor_dtype_to_np_dtype(kind)) if kind else port

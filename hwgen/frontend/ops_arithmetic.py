@@ -1,0 +1,97 @@
+"""Elementwise arithmetic: everything affine folds into the next requantization."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hwgen.errors import ModelError
+from hwgen.frontend.context import Node, numbers
+from hwgen.frontend.values import Constant, Numbers, Real, Scaled, Term, Value, exact, shape
+
+
+def add(node: Node) -> Value:
+    """Add of a constant, or of two quantized tensors."""
+    return _sum(node, 1)
+
+
+def subtract(node: Node) -> Value:
+    """Sub."""
+    return _sum(node, -1)
+
+
+def _sum(node: Node, sign: int) -> Value:
+    minus = exact(sign)
+    first, second = node.input(0), node.input(1)
+    if isinstance(second, Constant | Scaled):
+        return node.real(0).affine(exact(1), _fitting(node, second, node.real(0)) * minus)
+    if isinstance(first, Constant | Scaled):
+        return node.real(1).affine(minus, _fitting(node, first, node.real(1)))
+    a, b = node.real(0), node.real(1).affine(minus, exact(0))
+    if shape(a) != shape(b):
+        raise ModelError(f"adds {list(shape(a))} and {list(shape(b))}; broadcasting tensors is not supported")
+    if a.clamped or b.clamped:
+        raise ModelError("adds an activation that is not quantized; quantize both inputs")
+    terms = list(a.terms)
+    for term in b.terms:
+        same = [k for k, t in enumerate(terms) if t.stream.tensor == term.stream.tensor and (t.stream.ids == term.stream.ids).all()]
+        if same:
+            terms[same[0]] = Term(term.stream, terms[same[0]].scale + term.scale)
+        else:
+            terms.append(term)
+    return Real(tuple(terms), a.offset + b.offset, name=node.name)
+
+
+def multiply(node: Node) -> Value:
+    """Mul by a constant."""
+    first, second = node.input(0), node.input(1)
+    if isinstance(first, Constant | Scaled):
+        return node.real(1).affine(_fitting(node, first, node.real(1)), exact(0))
+    if isinstance(second, Constant | Scaled):
+        return node.real(0).affine(_fitting(node, second, node.real(0)), exact(0))
+    raise ModelError("multiplies two tensors; only constants are supported")
+
+
+def divide(node: Node) -> Value:
+    """Div by a constant."""
+    divisor = _fitting(node, node.input(1), node.real(0))
+    if any(v == 0 for v in np.ravel(divisor)):
+        raise ModelError("divides by zero")
+    return node.real(0).affine(exact(1) / divisor, exact(0))
+
+
+def _fitting(node: Node, value: Value | None, other: Real) -> Numbers:
+    """A constant that does not widen the other operand."""
+    array = numbers(value)
+    size = shape(other)
+    try:
+        fits = np.broadcast_shapes(array.shape, size) == size
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ModelError(f"a constant {list(array.shape)} does not fit a tensor {list(size)}")
+    return array.reshape(()) if array.size == 1 else array
+
+
+def relu(node: Node) -> Value:
+    """Relu."""
+    return node.real(0).clamp(0, None)
+
+
+def clip(node: Node) -> Value:
+    """Clip; limits as attributes or inputs."""
+    limits = [node.attribute("min"), node.attribute("max")]
+    for k in (1, 2):
+        if node.input(k) is not None:
+            limits[k - 1] = node.constant(k, "limits").reshape(())
+    low, high = (None if v is None or np.isinf(v) else np.float32(v) for v in limits)
+    return node.real(0).clamp(low, high)
+
+
+LOWER = {
+    "Add": add,
+    "Sub": subtract,
+    "Mul": multiply,
+    "Div": divide,
+    "Relu": relu,
+    "Clip": clip,
+}

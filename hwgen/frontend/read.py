@@ -1,0 +1,83 @@
+"""Reading ONNX files without trusting them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+from google.protobuf.message import DecodeError
+from onnx import external_data_helper
+
+from hwgen.errors import ModelError
+
+DOMAINS = ("", "ai.onnx")
+OLDEST_OPSET = 10  # the first with QuantizeLinear
+
+
+def read(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
+    """The model, checked, with its external data loaded.
+
+    Raises `ModelError` where the file can't be read, is no ONNX model or breaks the specification.
+    """
+    folder = None
+    if isinstance(source, onnx.ModelProto):
+        model = onnx.ModelProto()
+        model.CopyFrom(source)
+    else:
+        if isinstance(source, str | Path):
+            path = Path(source)
+            folder = path.parent
+            try:
+                source = path.read_bytes()
+            except OSError as error:
+                raise ModelError(f"can't read {path}: {error.strerror or error}") from error
+        try:
+            model = onnx.load_model_from_string(source)
+        except (DecodeError, ValueError) as error:
+            raise ModelError("the file is no ONNX model, or it is cut short") from error
+    if not model.graph.node:
+        raise ModelError("the file is no ONNX model, or its graph is empty")
+    _external(model, folder)
+    _opsets(model)
+    try:
+        onnx.checker.check_model(model)
+    except onnx.checker.ValidationError as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        raise ModelError(f"the model breaks the ONNX specification: {' '.join(lines)[:300]}") from error
+    return model
+
+
+def _opsets(model: onnx.ModelProto) -> None:
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    version = max((versions[d] for d in DOMAINS if d in versions), default=None)
+    newest = onnx.defs.onnx_opset_version()
+    if version is not None and not OLDEST_OPSET <= version <= newest:
+        raise ModelError(
+            f"the model uses opset {version}; opsets {OLDEST_OPSET} to {newest} are known: "
+            "convert it with onnx.version_converter or upgrade the onnx package"
+        )
+
+
+def _external(model: onnx.ModelProto, folder: Path | None) -> None:
+    """Load external tensors that lie inside the model's folder; refuse all others."""
+    for tensor in model.graph.initializer:
+        if not external_data_helper.uses_external_data(tensor):
+            continue
+        location = external_data_helper.ExternalDataInfo(tensor).location
+        if folder is None:
+            raise ModelError(
+                f"initializer {tensor.name!r} is stored in {location!r}: give the path of the model, not its bytes"
+            )
+        path = (folder / location).resolve()
+        if Path(location).is_absolute() or not path.is_relative_to(folder.resolve()):
+            raise ModelError(
+                f"initializer {tensor.name!r} is stored in {location!r}, outside the model's folder; refused"
+            )
+        if not path.is_file():
+            raise ModelError(f"initializer {tensor.name!r}: its external data file {location!r} is missing")
+        try:
+            external_data_helper.load_external_data_for_tensor(tensor, str(folder))
+        except (OSError, ValueError, onnx.checker.ValidationError) as error:
+            raise ModelError(f"initializer {tensor.name!r}: can't read {location!r}: {error}") from error
+        tensor.data_location = onnx.TensorProto.DEFAULT
+        del tensor.external_data[:]

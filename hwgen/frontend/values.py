@@ -1,0 +1,214 @@
+"""What an ONNX value is while the model is lowered.
+
+Shapes are those of ONNX with the batch axis at 1. Numbers are exact: scales and offsets are Fractions, as scalars
+or as object arrays that broadcast against the shape.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
+
+import numpy as np
+
+from hwgen.errors import ModelError
+from hwgen.formats import Int
+
+Numbers = np.ndarray  # object array of Fraction, of any shape that broadcasts
+
+
+def exact(values) -> Numbers:
+    """Floating-point or integer numbers as Fractions; refuses NaN and infinity."""
+    array = np.asarray(values)
+    if array.dtype == object:
+        return array
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ModelError("holds NaN or infinity; mend the model's weights and scales")
+    flat = [Fraction(v) for v in array.ravel().tolist()]
+    result = np.empty(len(flat), dtype=object)
+    result[:] = flat
+    return result.reshape(array.shape)
+
+
+ZERO = exact(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Stream:
+    """Elements of a tensor: `ids` has the ONNX shape and numbers them as their tensor first did."""
+
+    tensor: str
+    ids: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Input:
+    """A floating-point model input before its QuantizeLinear."""
+
+    name: str
+    shape: tuple[int, ...]
+    ids: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """A quantized tensor."""
+
+    stream: Stream
+    fmt: Int
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Elements in ONNX shape."""
+        return self.stream.ids
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """A constant."""
+
+    array: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Scaled:
+    """A dequantized constant: codes (int64, zero point subtracted) times scale."""
+
+    codes: np.ndarray
+    scale: Numbers
+
+    def values(self) -> Numbers:
+        """The numbers."""
+        return exact(self.codes) * self.scale
+
+
+@dataclass(frozen=True, eq=False)
+class Term:
+    """stream * scale."""
+
+    stream: Stream
+    scale: Numbers
+
+
+@dataclass(frozen=True, eq=False)
+class Real:
+    """clamp(sum of terms + offset, low, high): a tensor of real numbers nothing has rounded yet."""
+
+    terms: tuple[Term, ...]
+    offset: Numbers = field(default_factory=lambda: ZERO)
+    low: Numbers | None = None
+    high: Numbers | None = None
+    name: str = ""  # of the ONNX node that adds, where there are several terms
+
+    @property
+    def ids(self) -> np.ndarray:
+        """An array of the ONNX shape."""
+        return self.terms[0].stream.ids
+
+    @property
+    def clamped(self) -> bool:
+        """Whether a clamp is pending."""
+        return self.low is not None or self.high is not None
+
+    def affine(self, scale: Numbers, offset: Numbers) -> Real:
+        """self * scale + offset."""
+        terms = tuple(replace(t, scale=t.scale * scale) for t in self.terms)
+        low, high = (None if v is None else v * scale + offset for v in (self.low, self.high))
+        if self.clamped and np.any(np.asarray(scale) < 0):
+            if not np.all(np.asarray(scale) <= 0):
+                raise ModelError("scales a clamped value up in some channels and down in others; quantize it first")
+            low, high = high, low
+        return Real(terms, self.offset * scale + offset, low, high, self.name)
+
+    def clamp(self, low, high) -> Real:
+        """clamp(self, low, high); None for no limit."""
+        old_low, old_high = self.low, self.high
+        if low is not None:
+            low = exact(low)
+            old_low = low if old_low is None else np.maximum(old_low, low)
+            old_high = None if old_high is None else np.maximum(old_high, low)
+        if high is not None:
+            high = exact(high)
+            old_high = high if old_high is None else np.minimum(old_high, high)
+            old_low = None if old_low is None else np.minimum(old_low, high)
+        return replace(self, low=old_low, high=old_high)
+
+
+@dataclass(frozen=True, eq=False)
+class Hosted:
+    """What the host computes from an output of the hardware."""
+
+    value: Real | Codes
+    operations: tuple[tuple[str, dict], ...]
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Elements of the value."""
+        return self.value.ids
+
+
+@dataclass(frozen=True, eq=False)
+class Unknown:
+    """The result of a node that could not be lowered."""
+
+
+Value = Input | Codes | Constant | Scaled | Real | Hosted | Unknown
+
+
+def shape(value: Value) -> tuple[int, ...]:
+    """The ONNX shape, batch 1."""
+    if isinstance(value, Constant):
+        return value.array.shape
+    if isinstance(value, Scaled):
+        return value.codes.shape
+    return value.ids.shape
+
+
+def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
+    """Apply a NumPy operation that only moves elements (reshape, transpose)."""
+    size = shape(value)
+
+    def numbers(array):
+        return array if array is None or np.ndim(array) == 0 else move(np.broadcast_to(array, size))
+
+    def stream(s: Stream) -> Stream:
+        return replace(s, ids=move(s.ids))
+
+    if isinstance(value, Constant):
+        return Constant(move(value.array))
+    if isinstance(value, Scaled):
+        return Scaled(move(value.codes), _moved_scale(value, move))
+    if isinstance(value, Input):
+        return replace(value, ids=move(value.ids))
+    if isinstance(value, Codes):
+        return replace(value, stream=stream(value.stream))
+    if isinstance(value, Real):
+        terms = tuple(Term(stream(t.stream), numbers(t.scale)) for t in value.terms)
+        return Real(
+            terms, numbers(value.offset), numbers(value.low), numbers(value.high), value.name
+        )
+    raise ModelError("can't be moved behind an operation of the host; put it before")
+
+
+def _moved_scale(value: Scaled, move) -> Numbers:
+    """Keep a per-channel scale per channel where the axis survives the move."""
+    if np.ndim(value.scale) == 0:
+        return value.scale
+    numbers = np.arange(value.scale.size).reshape(value.scale.shape)
+    full = move(np.broadcast_to(numbers, value.codes.shape))
+    for axis in range(full.ndim):
+        head = np.take(np.moveaxis(full, axis, 0).reshape(full.shape[axis], -1), [0], axis=1)
+        place = [1] * full.ndim
+        place[axis] = full.shape[axis]
+        if (head.reshape(place) == full).all():
+            return value.scale.ravel()[head.ravel()].reshape(place)
+    return value.scale.ravel()[full]
+
+
+def uniform(numbers: Numbers, what: str) -> Fraction:
+    """The only number of an array."""
+    flat = np.ravel(numbers)
+    if not all(v == flat[0] for v in flat):
+        raise ModelError(f"{what} differs from element to element; quantize its input per tensor")
+    return Fraction(flat[0])
