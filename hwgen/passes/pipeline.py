@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from hwgen.config import Config
-from hwgen.cost.timing import interval
-from hwgen.ir import Graph, Requantize
+from hwgen.ir import Graph
 from hwgen.passes.buffers import buffers
 from hwgen.passes.fold import fold
 from hwgen.passes.forms import forms
+from hwgen.passes.requantize import budget, merge
 from hwgen.passes.streams import forks, streams
 
 
 def lower(graph: Graph, config: Config) -> None:
     """Turn the graph of a model into the graph of its hardware, in place."""
-    overrides = {name: node.fold for name, node in config.nodes.items()}
-    target = fold(graph, config.cycles, config.macs, overrides)
+    config.check_nodes(node.name for node in graph.nodes)
+    merge(graph)
+    target = fold(
+        graph, config.cycles, config.macs, {k: v.fold for k, v in config.nodes.items() if v.fold}
+    )
     forks(graph)
     streams(graph, target, config.lanes)
-    serialize(graph, target)
+    bits = {k: v.requant_bits for k, v in config.nodes.items() if v.requant_bits is not None}
+    budget(graph, target, config.requant_bits, bits)
     forms(graph)
     buffers(graph)
     graph.verify()

@@ -1,0 +1,154 @@
+"""The configuration of a design: a TOML file, or the same keys in Python."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+
+from hwgen.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """`pe` outputs and `simd` inputs at once; `requant_bits`: multiplier bits of an approximate requantization."""
+
+    pe: int | None = None
+    simd: int | None = None
+    requant_bits: int | None = None
+
+    @property
+    def fold(self) -> dict[str, int]:
+        """What is set of pe and simd."""
+        return {k: v for k in ("pe", "simd") if (v := getattr(self, k)) is not None}
+
+
+@dataclass(frozen=True)
+class Config:
+    """`name` of the top module; `cycles` to reach or `macs` to use; `requant_bits` of all nodes; `lanes` by port name;
+
+    `shapes` by input name; `nodes` by ONNX node name.
+    """
+
+    name: str | None = None
+    cycles: int | None = None
+    macs: int | None = None
+    requant_bits: int | None = None
+    lanes: Mapping[str, int] = field(default_factory=dict)
+    shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    nodes: Mapping[str, NodeConfig] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in ("cycles", "macs", "requant_bits"):
+            _positive(getattr(self, key), key)
+        if self.cycles is not None and self.macs is not None:
+            raise ConfigError("cycles and macs exclude each other: set one")
+        for name, lanes in self.lanes.items():
+            _positive(lanes, f"lanes.{name}")
+        for name, node in self.nodes.items():
+            for f in fields(NodeConfig):
+                _positive(getattr(node, f.name), f"{name}.{f.name}")
+
+    @classmethod
+    def of(cls, source: Config | Mapping | str | Path | None) -> Config:
+        """From a Config, a mapping with its keys, or a TOML file."""
+        if source is None:
+            return cls()
+        if isinstance(source, Config):
+            return source
+        return cls.read(source) if isinstance(source, str | Path) else cls.parse(source)
+
+    @classmethod
+    def read(cls, path: str | Path) -> Config:
+        """From a TOML file."""
+        try:
+            with Path(path).open("rb") as file:
+                content = tomllib.load(file)
+        except OSError as error:
+            raise ConfigError(f"can't read {path}: {error.strerror}") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path} is no TOML file: {error}") from error
+        return cls.parse(content)
+
+    @classmethod
+    def parse(cls, content: Mapping) -> Config:
+        """From a mapping; raises `ConfigError` for unknown keys and wrong types."""
+        _known(content, [f.name for f in fields(cls)], "")
+        values = dict(content)
+        for key in ("lanes", "shapes", "nodes"):
+            if not isinstance(values.get(key, {}), Mapping):
+                raise ConfigError(f"{key} must be a table, not {values[key]!r}")
+        if not isinstance(values.get("name", ""), str):
+            raise ConfigError(f"name must be text, not {values['name']!r}")
+        nodes = {}
+        for name, table in values.get("nodes", {}).items():
+            if isinstance(table, NodeConfig):
+                nodes[name] = table
+                continue
+            if not isinstance(table, Mapping):
+                raise ConfigError(f"nodes.{name} must be a table, not {table!r}")
+            _known(table, [f.name for f in fields(NodeConfig)], f"nodes.{name}.")
+            nodes[name] = NodeConfig(**table)
+        return cls(**{**values, "nodes": nodes})
+
+    def with_options(self, cycles=None, macs=None, overrides=None, shapes=None) -> Config:
+        """With the arguments of `hwgen.compile` in front."""
+        config = self
+        if cycles is not None or macs is not None:
+            config = replace(config, cycles=cycles, macs=macs)
+        if shapes:
+            config = replace(config, shapes={**config.shapes, **shapes})
+        nodes = dict(config.nodes)
+        for name, values in (overrides or {}).items():
+            _known(values, [f.name for f in fields(NodeConfig)], f"{name}.")
+            nodes[name] = replace(nodes.get(name, NodeConfig()), **values)
+        return replace(config, nodes=nodes)
+
+    def named(self, name: str) -> Config:
+        """With the name of the top module."""
+        return replace(self, name=name)
+
+    def check_nodes(self, names: Iterable[str]) -> None:
+        """Raise `ConfigError` for a node the model does not have."""
+        _known(self.nodes, list(names), "node ")
+
+    def dump(self) -> str:
+        """TOML text that reads back as this configuration."""
+        lines = [
+            f"{key} = {json.dumps(value)}"
+            for key in ("name", "cycles", "macs", "requant_bits")
+            if (value := getattr(self, key)) is not None
+        ]
+        for key in ("lanes", "shapes"):
+            table = getattr(self, key)
+            if table:
+                lines += ["", f"[{key}]"]
+                lines += [f"{json.dumps(k)} = {json.dumps(_plain(v))}" for k, v in sorted(table.items())]
+        for name, node in sorted(self.nodes.items()):
+            lines += ["", f"[nodes.{json.dumps(name)}]"]
+            lines += [
+                f"{f.name} = {value}"
+                for f in fields(NodeConfig)
+                if (value := getattr(node, f.name)) is not None
+            ]
+        return "\n".join(lines) + "\n"
+
+
+def _plain(value):
+    return list(value) if isinstance(value, Sequence) else value
+
+
+def _positive(value: object, key: str) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ConfigError(f"{key} must be a positive integer, not {value!r}")
+
+
+def _known(content: Mapping, names: list[str], prefix: str) -> None:
+    for key in content:
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, 1, 0.4)
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            raise ConfigError(f"unknown {prefix or 'key '}{key}: {hint}")

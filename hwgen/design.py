@@ -1,0 +1,251 @@
+"""compile(): from a model and a configuration to the design that users hold."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from hwgen import engines, golden
+from hwgen.config import Config
+from hwgen.cost.timing import interval, schedule, timing
+from hwgen.emit.manifest import manifest
+from hwgen.emit.names import identifier
+from hwgen.emit.save import save
+from hwgen.emit.top import top_ports
+from hwgen.emit.verilog import verilog
+from hwgen.engines.bench import bench_files
+from hwgen.errors import ModelError
+from hwgen.frontend import load, read
+from hwgen.golden.host import decode, encode
+from hwgen.ir import Graph
+from hwgen.passes.pipeline import lower
+
+MODEL, CONFIG, MANIFEST, VECTORS = "model.onnx", "config.toml", "manifest.json", "vectors.npz"
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """Clock cycles before any simulation: `interval` per sample, `latency` of a lone sample, both exact or nearly so.
+
+    `nodes`: the least interval of each node by name.
+    """
+
+    interval: int
+    latency: int
+    nodes: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """The first code in which hardware and golden model differ."""
+
+    sample: int
+    output: str
+    index: tuple[int, ...]
+    got: int
+    expected: int
+    node: str
+
+    def __str__(self) -> str:
+        return (
+            f"input {self.sample}, output {self.output!r} {list(self.index)}: "
+            f"{self.got} in hardware, {self.expected} in the golden model (node {self.node})"
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Simulation:
+    """What a simulation gave: `outputs` as arrays by ONNX name, `codes` (samples, elements) in stream order, cycles."""
+
+    outputs: dict[str, np.ndarray]
+    codes: dict[str, np.ndarray]
+    interval: float | int | None
+    latency: int
+    cycles: int
+    mismatch: Mismatch | None
+
+
+class Design:
+    """A compiled model: golden model, hardware and figures. Made by `compile` or `Design.load`."""
+
+    def __init__(self, model: onnx.ModelProto, graph: Graph, config: Config) -> None:
+        self.model, self.graph, self.config = model, graph, config
+
+    # --- before any simulation -------------------------------------------------------------------
+
+    @cached_property
+    def predicted(self) -> Predicted:
+        """Cycles by the timing model."""
+        plan = schedule(self.graph, paced=False)
+        nodes = {n.name: max(p.firings for p in timing(n, self.graph)) for n in self.graph.nodes}
+        latency = max(int(plan.words[port.tensor][-1]) for port in self.graph.outputs) + 1
+        return Predicted(interval(self.graph), latency, nodes)
+
+    def golden(self, inputs) -> dict[str, np.ndarray]:
+        """What the hardware will give, by ONNX output name.
+
+        `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is samples.
+        """
+        return decode(self.graph, golden.run(self.graph, encode(self.graph, inputs)))
+
+    # --- hardware --------------------------------------------------------------------------------
+
+    @cached_property
+    def sources(self) -> dict[str, str]:
+        """Verilog and memory files by name."""
+        return verilog(self.graph)
+
+    def verilog(self) -> str:
+        """The Verilog text."""
+        return "".join(text for name, text in self.sources.items() if name.endswith(".v"))
+
+    @cached_property
+    def bundle(self) -> engines.Bundle:
+        """What simulators need."""
+        inputs, outputs = (
+            tuple(
+                engines.Port(
+                    p.name,
+                    p.prefix,
+                    p.tensor.fmt,
+                    p.tensor.lanes,
+                    p.tensor.channels,
+                    p.tensor.elements,
+                    p.tensor.words,
+                )
+                for p in side
+            )
+            for side in top_ports(self.graph)
+        )
+        return engines.Bundle(self.sources, identifier(self.graph.name), inputs, outputs)
+
+    def simulate(
+        self, inputs, engine: str = "fast", stall: int | None = None, wave: Path | None = None
+    ) -> Simulation:
+        """Run the Verilog on `inputs` (as for `golden`), back to back, and compare with the golden model.
+
+        `engine`: "fast" or "cocotb"; `stall`: a seed for random gaps; `wave`: a file for waveforms (FST).
+        """
+        codes = encode(self.graph, inputs)
+        expected = golden.run(self.graph, codes)
+        watchdog = 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
+        result = engines.run(
+            self.bundle, codes, engine=engine, stall=stall, wave=wave, watchdog=watchdog
+        )
+        return Simulation(
+            decode(self.graph, result.codes),
+            result.codes,
+            result.interval,
+            result.latency,
+            result.cycles,
+            self._compare(result.codes, expected),
+        )
+
+    def _compare(self, got: dict, expected: dict) -> Mismatch | None:
+        producer = self.graph.producer()
+        for port in self.graph.outputs:
+            a, b = got[port.name], expected[port.name]
+            if a.shape != b.shape:
+                raise ModelError(f"output {port.name!r}: {a.shape} codes, expected {b.shape}")
+            wrong = np.argwhere(a != b)
+            if len(wrong):
+                sample, element = (int(v) for v in wrong[0])
+                place = np.argwhere(port.index == element)[0]
+                node = producer[port.tensor].name
+                values = int(a[sample, element]), int(b[sample, element])
+                return Mismatch(sample, port.name, tuple(int(v) for v in place), *values, node)
+        return None
+
+    # --- on disk ---------------------------------------------------------------------------------
+
+    def save(self, folder: str | Path) -> None:
+        """Write Verilog, memory files, manifest, model, resolved configuration and testbench; all or nothing."""
+        data = self.model.SerializeToString(deterministic=True)
+        predicted = {
+            "interval": self.predicted.interval,
+            "latency": self.predicted.latency,
+            "nodes": self.predicted.nodes,
+        }
+        digest = hashlib.sha256(data).hexdigest()
+        save(
+            Path(folder),
+            {
+                **self.sources,
+                **bench_files(),
+                MODEL: data,
+                CONFIG: self.config.dump(),
+                MANIFEST: manifest(self.graph, list(self.sources), digest, predicted),
+                VECTORS: self._vectors(),
+            },
+        )
+
+    def _vectors(self) -> bytes:
+        """Random codes and what the golden model makes of them, for the testbench."""
+        rng = np.random.default_rng(0)
+        codes = {}
+        for port in self.graph.inputs:
+            tensor = self.graph.tensors[port.tensor]
+            size = (4, tensor.elements)
+            codes[port.name] = rng.integers(tensor.fmt.min, tensor.fmt.max + 1, size)
+        results = golden.run(self.graph, codes)
+        arrays = {f"in_{k}": codes[p.name] for k, p in enumerate(self.graph.inputs)}
+        arrays |= {f"out_{k}": results[p.name] for k, p in enumerate(self.graph.outputs)}
+        return _npz(arrays)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Design:
+        """The design of a folder that `save` wrote; its Verilog is the folder's."""
+        folder = Path(folder)
+        if not (folder / MANIFEST).is_file():
+            raise ModelError(f"{folder} is no hwgen design: it has no {MANIFEST}")
+        design = compile(folder / MODEL, Config.read(folder / CONFIG))
+        try:
+            design.sources = {name: (folder / name).read_text() for name in design.sources}
+        except OSError as error:
+            raise ModelError(f"{folder} is not complete: {error.filename} is missing") from error
+        return design
+
+
+def compile(
+    model: str | Path | onnx.ModelProto,
+    config: Config | str | Path | Mapping | None = None,
+    cycles: int | None = None,
+    macs: int | None = None,
+    overrides: Mapping[str, Mapping[str, int]] | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+) -> Design:
+    """Compile a quantized ONNX model.
+
+    `config`: a Config, a TOML file or a mapping with its keys. `cycles`: interval to reach; `macs`: multipliers
+    to use at most; without either the fewest multipliers whose interval is no longer than the longest stream.
+    `overrides`: {node: {"pe": n, "simd": n}}. `shapes`: {input: shape}. Raises `HwgenError`.
+    """
+    resolved = Config.of(config).with_options(cycles, macs, overrides, shapes)
+    proto = read(model)
+    name = resolved.name or (Path(model).stem if isinstance(model, str | Path) else proto.graph.name)
+    resolved = resolved.named(identifier(name or "model"))
+    graph = load(proto, resolved.shapes, resolved.name)
+    lower(graph, resolved)
+    return Design(proto, graph, resolved)
+
+
+def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """An NPZ file whose bytes depend on the arrays alone."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+    return buffer.getvalue()
+
+
+__all__ = ["Design", "Mismatch", "Predicted", "Simulation", "compile"]

@@ -1,0 +1,36 @@
+"""Two simulators behind one function: `fast` for whole batches, `cocotb` for protocol checks and Python."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from hwgen.engines import bench, fast
+from hwgen.engines.bundle import Bundle, Port, Result
+from hwgen.errors import ConfigError
+
+__all__ = ["Bundle", "Port", "Result", "run"]
+
+ENGINES = {"fast": fast.simulate, "cocotb": bench.simulate}
+
+
+def run(
+    bundle: Bundle,
+    codes: Mapping[str, np.ndarray],
+    *,
+    engine: str = "fast",
+    stall: int | None = None,
+    wave: Path | None = None,
+    watchdog: int = 100_000,
+) -> Result:
+    """Stream samples through a design, back to back.
+
+    `codes`: (samples, elements) by input name, in stream order. `stall`: a seed for random gaps on both sides.
+    `wave`: a file for waveforms. `watchdog`: cycles without any transfer after which the design counts as stuck.
+    Raises `SimulationError` for a deadlock or a breach of the stream protocol, `ToolError` where a tool fails.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    return ENGINES[engine](bundle, codes, stall, wave, watchdog)

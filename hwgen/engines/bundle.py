@@ -1,0 +1,69 @@
+"""What a simulator needs to know of a design."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hwgen.formats import Int
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+@dataclass(frozen=True)
+class Port:
+    """One AXI4-Stream port; `prefix` is what its signals' names begin with, sizes are per sample."""
+
+    name: str
+    prefix: str
+    fmt: Int
+    lanes: int
+    channels: int
+    elements: int
+    words: int
+
+    @property
+    def lane_bytes(self) -> int:
+        """Bytes of a lane in tdata."""
+        return -(-self.fmt.bits // 8)
+
+    @property
+    def beat_bytes(self) -> int:
+        """Bytes of tdata."""
+        return self.lane_bytes * self.lanes
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """Verilog sources (*.v) and memory files by name, the name of the top, its ports."""
+
+    files: dict[str, str]
+    top: str
+    inputs: tuple[Port, ...]
+    outputs: tuple[Port, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """Codes by output name (samples, elements), and when each sample went in and came out, in clock cycles."""
+
+    codes: dict[str, np.ndarray]
+    first_in: np.ndarray
+    last_out: np.ndarray
+    cycles: int
+
+    @property
+    def interval(self) -> float | int | None:
+        """Cycles per sample over the later half of the samples; None for fewer than four."""
+        count = len(self.last_out)
+        if count < 4:
+            return None
+        start = count // 2 - 1
+        total, samples = int(self.last_out[-1] - self.last_out[start]), count - 1 - start
+        return total // samples if total % samples == 0 else total / samples
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the first beat in to the last beat out of the first sample."""
+        return int(self.last_out[0] - self.first_in[0]) + 1

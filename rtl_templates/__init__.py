@@ -1,0 +1,1 @@
+"""Verilog text with no Amaranth behind it."""

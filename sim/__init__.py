@@ -1,0 +1,1 @@
+"""Testbenches: text that runs beside a generated design, without hwgen."""

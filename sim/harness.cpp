@@ -1,0 +1,189 @@
+// Drives the AXI4-Stream ports of a Verilated top from memory: no Python per cycle.
+//
+// ports.inc (generated) holds INPUTS and OUTPUTS, lists of PORT(prefix, bytes of tdata).
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+#include "Vtop.h"
+#include "verilated.h"
+#ifdef HWGEN_TRACE
+#include "verilated_fst_c.h"
+#endif
+
+namespace {
+
+struct Port {
+  void *data;
+  uint8_t *valid, *ready, *last;
+  int bytes;
+};
+
+// What one port has to move; mirrored by ctypes in hwgen/engines/fast.py.
+struct Stream {
+  uint8_t *beats;       // (samples * words, bytes)
+  int64_t words;        // per sample
+  int64_t moved;        // beats transferred
+};
+
+struct Job {
+  int64_t samples, seed, watchdog;
+  Stream *inputs, *outputs;
+  int64_t *first_in, *last_out;  // cycle of each sample's first beat in and last beat out
+  int64_t cycles;
+  int64_t fault_port, fault_beat;
+};
+
+enum Status : int { OK, STUCK, WRONG_LAST, EXTRA_BEAT, TLAST_ERROR };
+
+// Bursts and gaps of pseudo-random length (xorshift64).
+class Stall {
+ public:
+  explicit Stall(uint64_t seed) : state(seed * 0x9E3779B97F4A7C15ull | 1) {}
+  bool open() {
+    if (left-- > 0) return now;
+    state ^= state << 13;
+    state ^= state >> 7;
+    state ^= state << 17;
+    now = state & 1;
+    left = (state >> 8) & ((state & 2) ? 15 : 3);
+    return now;
+  }
+
+ private:
+  uint64_t state;
+  int64_t left = 0;
+  bool now = false;
+};
+
+constexpr int RESET_CYCLES = 4, TAIL_CYCLES = 64;
+
+}  // namespace
+
+extern "C" int hwgen_run(Job *job, const char *trace_path) {
+  auto context = std::make_unique<VerilatedContext>();
+  context->traceEverOn(trace_path != nullptr);
+  auto top = std::make_unique<Vtop>(context.get());
+#define PORT(prefix, count) \
+  {&top->prefix##tdata, &top->prefix##tvalid, &top->prefix##tready, &top->prefix##tlast, count},
+#include "ports.inc"
+  std::vector<Port> inputs = {INPUTS}, outputs = {OUTPUTS};
+#undef PORT
+#ifdef HWGEN_TRACE
+  auto trace = std::make_unique<VerilatedFstC>();
+  if (trace_path) {
+    top->trace(trace.get(), 99);
+    trace->open(trace_path);
+  }
+#endif
+  std::vector<Stall> gaps;
+  for (size_t k = 0; k < inputs.size() + outputs.size(); k++)
+    gaps.emplace_back(uint64_t(job->seed) * 64 + k + 1);
+  const bool stalls = job->seed >= 0;
+
+  uint64_t time = 0;
+  auto half = [&](int level) {
+    top->aclk = level;
+    top->eval();
+#ifdef HWGEN_TRACE
+    if (trace_path) trace->dump(time);
+#endif
+    time += 5;
+  };
+  for (auto &p : inputs) *p.valid = 0;
+  for (auto &p : outputs) *p.ready = 0;
+  top->aresetn = 0;
+  for (int k = 0; k < RESET_CYCLES; k++) half(0), half(1);
+  top->aresetn = 1;
+
+  int status = OK;
+  int64_t cycle = 0, moved_at = 0, done_at = -1;
+  for (; status == OK; cycle++) {
+    for (size_t k = 0; k < inputs.size(); k++) {
+      Port &p = inputs[k];
+      Stream &s = job->inputs[k];
+      if (*p.valid) continue;  // not taken yet
+      if (s.moved == s.words * job->samples || (stalls && !gaps[k].open())) continue;
+      *p.valid = 1;
+      *p.last = s.moved % s.words == s.words - 1;
+      std::memcpy(p.data, s.beats + s.moved * p.bytes, p.bytes);
+    }
+    for (size_t k = 0; k < outputs.size(); k++)
+      *outputs[k].ready = !stalls || gaps[inputs.size() + k].open();
+    half(0);
+    bool all_done = true;
+    for (size_t k = 0; k < outputs.size(); k++) {
+      Port &p = outputs[k];
+      Stream &s = job->outputs[k];
+      if (*p.valid && *p.ready) {
+        job->fault_port = k;
+        job->fault_beat = s.moved;
+        if (s.moved == s.words * job->samples) {
+          status = EXTRA_BEAT;
+          break;
+        }
+        const bool last = s.moved % s.words == s.words - 1;
+        if (bool(*p.last) != last) {
+          status = WRONG_LAST;
+          break;
+        }
+        std::memcpy(s.beats + s.moved * p.bytes, p.data, p.bytes);
+        if (last) job->last_out[s.moved / s.words] = cycle;
+        s.moved++;
+        moved_at = cycle;
+      }
+      all_done &= s.moved == s.words * job->samples;
+    }
+    uint64_t taken = 0;
+    for (size_t k = 0; k < inputs.size(); k++) {
+      Stream &s = job->inputs[k];
+      if (*inputs[k].valid && *inputs[k].ready) {
+        const int64_t sample = s.moved / s.words;
+        if (s.moved % s.words == 0 && job->first_in[sample] < 0) job->first_in[sample] = cycle;
+        s.moved++;
+        moved_at = cycle;
+        taken |= uint64_t(1) << k;
+      }
+    }
+    if (top->tlast_error) status = TLAST_ERROR;
+    half(1);
+    for (size_t k = 0; k < inputs.size(); k++)
+      if (taken >> k & 1) *inputs[k].valid = 0;
+    if (all_done && done_at < 0) done_at = cycle;
+    if (done_at >= 0 ? cycle >= done_at + TAIL_CYCLES : cycle - moved_at > job->watchdog) {
+      if (done_at < 0) status = STUCK;
+      break;
+    }
+  }
+  job->cycles = (done_at >= 0 ? done_at : cycle) + 1;
+#ifdef HWGEN_TRACE
+  if (trace_path) trace->close();
+#endif
+  top->final();
+  return status;
+}
+
+// The same design with nothing around it: what `make bench` compares hwgen_run with.
+extern "C" void hwgen_bare(int64_t cycles) {
+  auto context = std::make_unique<VerilatedContext>();
+  auto top = std::make_unique<Vtop>(context.get());
+#define PORT(prefix, count) \
+  {&top->prefix##tdata, &top->prefix##tvalid, &top->prefix##tready, &top->prefix##tlast, count},
+  std::vector<Port> inputs = {INPUTS}, outputs = {OUTPUTS};
+#undef PORT
+  top->aresetn = 0;
+  for (int k = 0; k < RESET_CYCLES; k++) {
+    top->aclk = 0, top->eval();
+    top->aclk = 1, top->eval();
+  }
+  top->aresetn = 1;
+  for (auto &p : outputs) *p.ready = 1;
+  for (auto &p : inputs) *p.valid = 1, *p.last = 0;
+  for (int64_t k = 0; k < cycles; k++) {
+    for (auto &p : inputs) std::memcpy(p.data, &k, p.bytes < 8 ? p.bytes : 8);
+    top->aclk = 0, top->eval();
+    top->aclk = 1, top->eval();
+  }
+}
