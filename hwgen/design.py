@@ -24,8 +24,10 @@ from hwgen.emit.verilog import verilog
 from hwgen.engines.bench import bench_files
 from hwgen.errors import ModelError
 from hwgen.frontend import load, read
+from hwgen.golden.compare import differing
 from hwgen.golden.host import decode, encode
-from hwgen.ir import Graph
+from hwgen.ir import Graph, Requantize
+from hwgen.passes.fold import multipliers
 from hwgen.passes.pipeline import lower
 
 MODEL, CONFIG, MANIFEST, VECTORS = "model.onnx", "config.toml", "manifest.json", "vectors.npz"
@@ -95,6 +97,15 @@ class Design:
         `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is samples.
         """
         return decode(self.graph, golden.run(self.graph, encode(self.graph, inputs)))
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers of all layers."""
+        return multipliers(self.graph)
+
+    def approximated(self) -> dict[str, tuple[int, int]]:
+        """For each approximate requantization: codes that differ from exact ones, of all it may be given."""
+        return {n.name: differing(n) for n in self.graph.nodes if isinstance(n, Requantize) and n.bits}
 
     # --- hardware --------------------------------------------------------------------------------
 

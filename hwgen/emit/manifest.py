@@ -8,10 +8,10 @@ from importlib import metadata
 
 import numpy as np
 
-from hwgen.cost.timing import interval
 from hwgen.emit.names import identifier
 from hwgen.emit.top import Port, top_ports
-from hwgen.ir import Graph, InputPort, Linear, OutputPort
+from hwgen.ir import Graph, InputPort, OutputPort
+from hwgen.passes.fold import multipliers
 from hwgen.rtl.axi import lane_bytes
 
 CONVENTION = (
@@ -34,16 +34,11 @@ def manifest(graph: Graph, files: list[str], model_hash: str, predicted: dict) -
         "inputs": [_input(p, q) for p, q in zip(inputs, graph.inputs, strict=True)],
         "outputs": [_output(p, q) for p, q in zip(outputs, graph.outputs, strict=True)],
         "predicted": predicted,
-        "multipliers": sum(n.parallel * n.pe * n.simd for n in graph.nodes if isinstance(n, Linear)),
+        "multipliers": multipliers(graph),
         "versions": {name: metadata.version(name) for name in ("hwgen", "amaranth", "onnx", "numpy")},
         "model_sha256": model_hash,
     }
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
-
-
-def predicted_cycles(graph: Graph) -> dict:
-    """The part of the manifest that says how long a sample takes."""
-    return {"interval": interval(graph)}
 
 
 def _stream(port: Port, index: np.ndarray) -> dict:

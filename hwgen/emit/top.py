@@ -30,9 +30,9 @@ class Library:
 
     def add(self, unit: wiring.Component, stem: str) -> str:
         """Emit a unit and the modules it instantiates; returns its module name."""
-        for name, part in getattr(unit, "parts", {}).items():
+        for name, make in getattr(unit, "parts", {}).items():
             if name not in self.modules:
-                self.modules[name] = _rtlil(part, name)
+                self.modules[name] = _rtlil(make(), name)
         text = _rtlil(unit, PLACEHOLDER)
         files = getattr(unit, "files", {})
         key = text + "".join(files.values())

@@ -16,13 +16,19 @@ from hwgen.engines.bundle import Bundle, Port, Result
 from hwgen.engines.tools import cached, check_compiler, environment
 from hwgen.errors import SimulationError, ToolError
 
-FILES = {"run_bench.py": "run_bench.py", "stream_bench.py": "stream_bench.py", "bench.mk": "Makefile"}
+FILES = {
+    "run_bench.py": "run_bench.py",
+    "stream_bench.py": "stream_bench.py",
+    "bench.mk": "Makefile",
+    "store/lz4.h": "store/lz4.h",
+    "store/zlib.h": "store/zlib.h",
+}
 
 
 def bench_files() -> dict[str, str]:
     """The testbench as it lies in a design's folder."""
     folder = resources.files("hwgen.sim")
-    return {name: (folder / source).read_text() for source, name in FILES.items()}
+    return {name: folder.joinpath(source).read_text() for source, name in FILES.items()}
 
 
 def simulate(
@@ -44,6 +50,7 @@ def simulate(
 
     def make(folder: Path) -> None:
         check_compiler()
+        (folder / "store").mkdir()
         for name, text in files.items():
             (folder / name).write_text(text)
         status, output = _python(folder, ["build", *waves], {})

@@ -54,8 +54,8 @@ def build(bundle: Bundle, trace: bool = False) -> Path:
     )
     options = [*OPTIONS, "--top-module", bundle.top, "-o", f"../{LIBRARY}"]
     if trace:
-        options += ["--trace-fst", "-CFLAGS", "-DHWGEN_TRACE"]
-    sources = {**bundle.files, "harness.cpp": harness, "ports.inc": ports}
+        options += ["--trace-fst", "-CFLAGS", "-DHWGEN_TRACE", "-LDFLAGS", "-L.."]
+    sources = {**bundle.files, "harness.cpp": harness, "ports.inc": ports, **(store_headers() if trace else {})}
 
     def make(folder: Path) -> None:
         check_compiler()
@@ -65,6 +65,13 @@ def build(bundle: Bundle, trace: bool = False) -> Path:
         run(["verilator", *options, *verilog, "harness.cpp"], folder)
 
     return cached({**sources, "options": " ".join(options)}, make)
+
+
+def store_headers() -> dict[str, str]:
+    """Stand-ins for two compression libraries that waveforms would need; their archives are empty."""
+    folder = resources.files("hwgen.sim") / "store"
+    headers = {name: (folder / name).read_text() for name in ("lz4.h", "zlib.h")}
+    return {**headers, "liblz4.a": "!<arch>\n", "libz.a": "!<arch>\n"}
 
 
 def simulate(

@@ -62,16 +62,18 @@ class Layer:
         return Fold(1, pe, simd, cycles)
 
     def simds(self) -> list[int]:
-        """Values of simd that cost no conversion between window and layer."""
+        """The least simd for every number of words a row can have."""
+        most = self.sizes[1]
+        return sorted({-(-most // words) for words in range(1, most + 1)})
+
+    def fits(self, simd: int) -> bool:
+        """Whether the window can hand out `simd` inputs at once without a conversion behind it."""
         if self.depthwise:
-            return list(range(1, self.taps + 1))
+            return True
         channels = self.node.weight.shape[3]
         if self.taps == 1 and self.seen.channels == self.window.image[2]:
-            return list(range(1, channels + 1))
-        divisors = [d for d in range(1, channels + 1) if channels % d == 0]
-        if self.taps == 1:
-            return divisors
-        return divisors + [channels * t for t in range(2, self.taps + 1)]
+            return True
+        return channels % simd == 0 or (self.taps > 1 and simd % channels == 0)
 
     def best(self, target: int, pe: int | None, simd: int | None) -> Fold:
         """The fewest multipliers within `target` cycles (or the fastest); given values stay."""
@@ -84,7 +86,7 @@ class Layer:
                 once = self.fold(most_pe, s).cycles
                 passes = max(1, target // once)
                 choice = self.fold(-(-most_pe // min(passes, most_pe)), s)
-            rank = (max(choice.cycles, target), choice.multipliers, choice.pe)
+            rank = (max(choice.cycles, target), choice.multipliers, not self.fits(s), choice.pe)
             if found is None or rank < found[0]:
                 found = rank, choice
         return found[1]

@@ -23,7 +23,7 @@ class LinearUnit(wiring.Component):
     ceil(inputs / simd) cycles per output word.
 
     Members: `i`: words of parallel * simd elements; `o`: words of parallel * pe accumulators.
-    `parts`: the modules it instantiates, by name; `files`: its memory files.
+    `parts`: what makes the modules it instantiates, by name; `files`: its memory files.
     """
 
     def __init__(self, node: Linear, x: Tensor, y: Tensor) -> None:
@@ -36,9 +36,9 @@ class LinearUnit(wiring.Component):
         depth = int(np.prod(weights.shape[:-3]))
         self._rom = Rom(weights.reshape(depth, -1), self._weight_format.bits, "weights")
         self.files = self._rom.files
-        dot = Dot(x.fmt, self._weight_format, node.simd)
         self._dot_name = f"hwgen_dot_{x.fmt}_{self._weight_format}_{node.simd}"
-        self.parts = {self._dot_name: dot}
+        self.parts = {self._dot_name: lambda: Dot(x.fmt, self._weight_format, node.simd)}
+        self._dot_shape = Dot.sum_shape(x.fmt, self._weight_format, node.simd)
         super().__init__(
             {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
         )
@@ -97,7 +97,7 @@ class LinearUnit(wiring.Component):
             m.d.comb += [operands[k].eq(x[lane]) for k, lane in enumerate(lanes)]
             for o in range(node.pe):
                 lane = g * node.pe + o
-                total = Signal(self.parts[self._dot_name].o.shape(), name=f"dot{lane}")
+                total = Signal(self._dot_shape, name=f"dot{lane}")
                 m.submodules[f"dot{lane}"] = Instance(
                     self._dot_name,
                     i_clk=ClockSignal(),

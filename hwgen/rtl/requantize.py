@@ -20,12 +20,13 @@ class RequantizeUnit(wiring.Component):
     Parallel (`form.radix_bits` None): latency 4, initiation interval 1. Serial: `form.radix_bits` bits of m per
     cycle, all lanes at once: latency `form.latency`, initiation interval `form.steps`.
 
-    Members: `i`, `o`: words of the same lanes.
+    Members: `i`, `o`: words of the same lanes. `files`: its memory files.
     """
 
     def __init__(self, node: Requantize, x: Tensor, y: Tensor) -> None:
         self._form, self._x, self._y = node.form, x, y
         self._parameters = Parameters(node, x)
+        self.files = self._parameters.files
         super().__init__(
             {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
         )
@@ -113,7 +114,7 @@ class Parameters:
         totals = [columns[0] * np.ravel(v) + columns[1] for v in (node.x_low, node.x_high)]
         self.total_fmt = int_holding(int(np.min(totals)), int(np.max(totals)))
         self._fmts = [signed(int_holding(int(v.min()), int(v.max()))) for v in columns]
-        self._columns, self._whole, self._x = columns, whole, x
+        self.files: dict[str, str] = {}
         period, lanes = (x.words if whole else x.words_per_row), x.lanes
         row = x.channels
         self._words = []
@@ -137,6 +138,7 @@ class Parameters:
                 lanes.append([Const(int(v), shape_of(fmt)) for v in words[0]])
                 continue
             rom = Rom(words, fmt.bits, name)
+            self.files.update(rom.files)
             out = rom.read(m, address, ce)
             values = Signal(data.ArrayLayout(shape_of(fmt), words.shape[1]), name=f"{name}s")
             m.d.comb += values.eq(out)

@@ -16,20 +16,24 @@ class Dot(wiring.Component):
     A register behind every product and every level of the adder tree, so that products map to DSP blocks and no
     adder sees a multiplier. Latency: `latency` cycles of `i_ce`. Initiation interval: 1.
 
-    Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: signed sum.
+    Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
     """
 
     def __init__(self, x: Int, w: Int, lanes: int) -> None:
         self._lanes = lanes
-        bits = x.bits + w.bits + (lanes - 1).bit_length()
         super().__init__(
             {
                 "i_ce": In(1),
                 "i_x": In(data.ArrayLayout(shape_of(x), lanes)),
                 "i_w": In(data.ArrayLayout(shape_of(w), lanes)),
-                "o": Out(Shape(bits + 1, signed=True)),
+                "o": Out(self.sum_shape(x, w, lanes)),
             }
         )
+
+    @staticmethod
+    def sum_shape(x: Int, w: Int, lanes: int) -> Shape:
+        """Shape of the sum."""
+        return Shape(x.bits + w.bits + (lanes - 1).bit_length(), x.signed or w.signed)
 
     @staticmethod
     def latency(lanes: int) -> int:

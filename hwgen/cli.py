@@ -1,0 +1,206 @@
+"""The `hwgen` command. Exit codes: 0 done, 1 hardware and golden model differ, 2 the user's to mend."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hwgen.errors import ConfigError, HwgenError, InputError
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="Quantized ONNX models to verified Verilog.",
+)
+
+Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
+Shapes = Annotated[
+    list[str] | None, typer.Option("--shape", metavar="x=1,64", help="Shape of an input.")
+]
+Sets = Annotated[
+    list[str] | None, typer.Option("--set", metavar="NODE.pe=4", help="pe, simd or requant_bits of a node.")
+]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="design.toml", help="Configuration.")]
+Cycles = Annotated[int | None, typer.Option(help="Cycles per inference to reach.")]
+Macs = Annotated[int | None, typer.Option(help="Multipliers to use at most.")]
+
+
+@app.command()
+def inspect(model: Model, shape: Shapes = None) -> None:
+    """Show every node: op, shapes, format, what it maps to; and every unsupported node."""
+    from rich.table import Table
+
+    from hwgen.frontend import survey
+
+    rows = survey(model, _shapes(shape))
+    table = Table("node", "op", "shape", "format", "maps to")
+    for row in rows:
+        shapes = " ".join("x".join(map(str, s)) or "scalar" for s in row.shapes)
+        outcome = f"[red]unsupported: {row.reason}[/red]" if row.reason else row.maps_to
+        table.add_row(row.name, row.op, shapes, row.format, outcome)
+    _console().print(table)
+    if bad := sum(bool(row.reason) for row in rows):
+        raise ConfigError(f"{bad} of {len(rows)} nodes can't be mapped to hardware")
+
+
+@app.command()
+def build(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
+    config: ConfigFile = None,
+    cycles: Cycles = None,
+    macs: Macs = None,
+    set_: Sets = None,
+    shape: Shapes = None,
+) -> None:
+    """Write Verilog, manifest and testbench of a model."""
+    from hwgen.design import compile as compile_model
+
+    design = compile_model(model, config, cycles, macs, _overrides(set_), _shapes(shape))
+    design.save(output)
+    predicted = design.predicted
+    print(f"{output}: {len(design.verilog().splitlines())} lines of Verilog in {', '.join(sorted(design.sources))}")
+    print(f"predicted: {predicted.interval} cycles per inference, latency {predicted.latency} cycles")
+    print(f"multipliers: {design.multipliers}")
+    for name, (differing, total) in design.approximated().items():
+        print(f"{name}: {differing} of {total} codes differ from exact requantization")
+
+
+@app.command()
+def simulate(
+    source: Annotated[Path, typer.Argument(metavar="MODEL.onnx|DIR")],
+    inputs: Annotated[Path, typer.Option(metavar="X.npz", help="Arrays by input name.")],
+    engine: Annotated[str, typer.Option(help="fast or cocotb.")] = "fast",
+    limit: Annotated[int | None, typer.Option(min=1, help="Samples to use.")] = None,
+    stall: Annotated[int | None, typer.Option(min=0, metavar="SEED", help="Random gaps on all streams.")] = None,
+    wave: Annotated[Path | None, typer.Option(metavar="W.fst", help="Waveforms (FST).")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="Y.npz", help="Outputs.")] = None,
+    config: ConfigFile = None,
+    cycles: Cycles = None,
+    macs: Macs = None,
+    set_: Sets = None,
+    shape: Shapes = None,
+) -> None:
+    """Simulate the Verilog on real inputs and compare it with the golden model."""
+    import numpy as np
+
+    from hwgen.design import Design
+    from hwgen.design import compile as compile_model
+
+    if source.is_dir():
+        if any(v is not None for v in (config, cycles, macs)) or set_ or shape:
+            raise ConfigError(f"{source} is a built design: give options to `hwgen build`")
+        design = Design.load(source)
+    else:
+        design = compile_model(source, config, cycles, macs, _overrides(set_), _shapes(shape))
+    arrays, labels = _arrays(inputs, [port.name for port in design.graph.inputs], limit)
+    result = design.simulate(arrays, engine=engine, stall=stall, wave=wave)
+    samples = len(next(iter(result.outputs.values())))
+    if output is not None:
+        try:
+            with output.open("wb") as file:
+                np.savez(file, **result.outputs)
+        except OSError as error:
+            raise ConfigError(f"can't write {output}: {error.strerror}") from error
+    print(f"samples: {samples}")
+    if labels is not None:
+        print(f"accuracy: {_accuracy(next(iter(result.outputs.values())), labels):.4f}")
+    if result.interval is not None:
+        print(f"cycles per inference: {result.interval} (predicted {design.predicted.interval})")
+    print(f"latency: {result.latency} cycles (predicted {design.predicted.latency})")
+    if result.mismatch is not None:
+        print(f"hardware and golden model differ: {result.mismatch}")
+        raise typer.Exit(1)
+    print("hardware equals the golden model")
+
+
+@app.command()
+def doctor() -> None:
+    """Say which tools were found, their versions, and how to mend what is missing."""
+    from rich.table import Table
+
+    from hwgen.doctor import findings
+
+    found = findings()
+    table = Table("tool", "found", "needed for", "to mend it")
+    for row in found:
+        colour = "green" if row.version else "red" if row.required else "yellow"
+        table.add_row(row.name, f"[{colour}]{row.version or 'missing'}[/{colour}]", row.purpose, row.remedy)
+    _console().print(table)
+    if any(row.required and not row.version for row in found):
+        raise ConfigError("something that hwgen needs is missing")
+
+
+def _console():
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else 160)
+
+
+def _shapes(options: list[str] | None) -> dict[str, list[int]]:
+    shapes = {}
+    for option in options or []:
+        name, _, dims = option.rpartition("=")
+        if not name or not all(d.isdigit() and int(d) for d in dims.split(",")):
+            raise ConfigError(f"--shape {option}: write it as NAME=1,64")
+        shapes[name] = [int(d) for d in dims.split(",")]
+    return shapes
+
+
+def _overrides(options: list[str] | None) -> dict[str, dict[str, int]]:
+    overrides: dict[str, dict[str, int]] = {}
+    for option in options or []:
+        target, _, value = option.rpartition("=")
+        node, _, key = target.rpartition(".")
+        if not node or not value.isdigit():
+            raise ConfigError(f"--set {option}: write it as NODE.pe=4")
+        overrides.setdefault(node, {})[key] = int(value)
+    return overrides
+
+
+def _arrays(path: Path, names: list[str], limit: int | None):
+    """(arrays by input name, labels or None) of an NPZ file."""
+    import zipfile
+
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            keys = list(file.files)
+            wanted = {n: n for n in names if n in keys}
+            if not wanted and len(names) == 1 and "inputs" in keys:
+                wanted = {names[0]: "inputs"}
+            if missing := [n for n in names if n not in wanted]:
+                raise InputError(f"{path} has no array for input {', '.join(missing)}; it has {', '.join(keys)}")
+            arrays = {name: file[key][:limit] for name, key in wanted.items()}
+            labels = file["labels"][:limit] if "labels" in keys else None
+    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+        raise InputError(f"can't read {path} as an NPZ file: {error}") from error
+    return arrays, labels
+
+
+def _accuracy(output, labels) -> float:
+    """Share of right decisions: the largest of the last axis, or the output itself where it holds classes."""
+    import numpy as np
+
+    decisions = output if output.dtype.kind in "iu" and output.size == labels.size else np.argmax(output, -1)
+    if decisions.size != labels.size:
+        raise InputError(f"{labels.size} labels for {decisions.size} decisions")
+    return float((decisions.reshape(labels.shape) == labels).mean())
+
+
+def main() -> None:
+    """Entry point: errors of the user become one message."""
+    try:
+        app()
+    except HwgenError as error:
+        print(f"hwgen: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()
