@@ -49,8 +49,12 @@ PLACEHOLDER = "hwgen_placeholder"
 CLOCKED = re.compile(r"wire width 1 input \d+ +\\clk\b")
 
 
+ELEMENT = re.compile(r"\\([A-Za-z_]\w*)\[(\d+)\]")
+
+
 def _rtlil(unit: wiring.Component, name: str) -> str:
-    return rtlil.convert(unit, name=name, emit_src=False)
+    """Amaranth's text; wires named like `x[0]` become `x__0`, for tools that take the first for a bit of x."""
+    return ELEMENT.sub(r"\\\1__\2", rtlil.convert(unit, name=name, emit_src=False))
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,8 @@ from amaranth.hdl import ClockSignal, Const, Instance, Module, Signal
 from amaranth.lib.memory import Memory
 
 FILE_BITS = 1 << 15
+# From here on a block RAM is cheaper than the lookup tables it saves.
+BLOCK_BITS = 1 << 11
 
 
 class Rom:
@@ -47,7 +49,10 @@ class Rom:
                 o_data=out,
             )
             return out
-        m.submodules[self._name] = memory = Memory(shape=self.width, depth=self.depth, init=self._packed)
+        style = {"rom_style": "block"} if self.depth * self.width >= BLOCK_BITS else {}
+        m.submodules[self._name] = memory = Memory(
+            shape=self.width, depth=self.depth, init=self._packed, attrs=style
+        )
         port = memory.read_port()
         m.d.comb += [port.addr.eq(address), port.en.eq(ce)]
         return port.data
