@@ -82,7 +82,7 @@ def _window(node: Window, x: Tensor, _y: Tensor) -> list[Process]:
 
 
 def _linear(node: Linear, x: Tensor, y: Tensor) -> list[Process]:
-    return _every(x.words, x.words // y.words, 3 + (node.simd - 1).bit_length())
+    return _every(x.words, x.words // y.words, 4 + (node.simd - 1).bit_length())
 
 
 def _pool(_node: Pool, x: Tensor, y: Tensor) -> list[Process]:

@@ -126,7 +126,7 @@ class Form:
 
     Where (u mod 2**shift) < correction and q is odd (even, if `flip`), q is one less: it lies on a tie that goes to
     the even neighbour. Arrays have the shape of the node's scale; an Add has one multiplier per input. `radix_bits`
-    of the multiplier are used per clock cycle; None: all at once, in a pipeline.
+    of the multiplier are used per clock cycle; None: all at once, in a pipeline whose adder tree has `levels`.
     """
 
     multiplier: np.ndarray
@@ -135,6 +135,7 @@ class Form:
     correction: int = 0
     flip: bool = False
     radix_bits: int | None = None
+    levels: int = 1
 
     @property
     def multiplier_bits(self) -> int:
@@ -149,7 +150,8 @@ class Form:
     @property
     def latency(self) -> int:
         """Clock cycles from taking a word to offering its result."""
-        return 4 if self.radix_bits is None else self.steps + 1
+        result = 2 if self.correction else 1
+        return result + (2 + self.levels if self.radix_bits is None else self.steps)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -23,16 +23,26 @@ from hwgen.ir import Add, Form, Graph, Requantize
 MAX_SHIFT = 56
 # Bits of m handled per cycle by a multiplier that takes several cycles, the smallest first.
 RADICES = (1, 2, 4)
+# Multipliers of FPGAs take at least 18 signed bits.
+LIMB_BITS = 17
 
 
 def forms(graph: Graph) -> None:
     """Give every Requantize and Add its form."""
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Requantize):
-            graph.nodes[k] = replace(node, form=_spread(requantize_form(node), node.cycles))
+            form = _spread(requantize_form(node), node.cycles)
+            terms = limbs(graph.tensors[node.input].fmt.bits + 1) * limbs(form.multiplier_bits + 1) + 1
+            form = replace(form, levels=(terms - 1).bit_length())
+            graph.nodes[k] = replace(node, form=form)
         elif isinstance(node, Add):
             a, b = (graph.tensors[t].fmt for t in node.inputs)
             graph.nodes[k] = replace(node, form=add_form(node, a, b))
+
+
+def limbs(bits: int) -> int:
+    """Parts of a signed operand of `bits` bits that suit 18-bit signed multipliers: 17 bits each but the last."""
+    return max(1, -(-(bits - 1) // LIMB_BITS))
 
 
 def _spread(form: Form, cycles: int) -> Form:

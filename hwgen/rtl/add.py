@@ -15,7 +15,7 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class AddUnit(wiring.Component):
     """y = clamp((a * m0 + b * m1 + k) >> s, low, high) with the form's tie correction.
 
-    Latency: 4 cycles. Initiation interval: 1.
+    Latency: `form.latency` cycles. Initiation interval: 1.
 
     Members: `i0`, `i1`, `o`: words of the same lanes; both inputs are taken together.
     """
@@ -34,13 +34,13 @@ class AddUnit(wiring.Component):
         """Operands, products, sum, result."""
         m = Module()
         form = self._node.form
-        ce, both, valid = Signal(), Signal(), Signal(4)
+        ce, both, valid = Signal(), Signal(), Signal(form.latency)
         m.d.comb += [
             ce.eq(~self.o.valid | self.o.ready),
             both.eq(self.i0.valid & self.i1.valid),
             self.i0.ready.eq(ce & self.i1.valid),
             self.i1.ready.eq(ce & self.i0.valid),
-            self.o.valid.eq(valid[3]),
+            self.o.valid.eq(valid[-1]),
         ]
         with m.If(ce):
             m.d.sync += valid.eq(Cat(both, valid))
@@ -60,6 +60,6 @@ class AddUnit(wiring.Component):
             total = Signal(shape_of(fmt), name=f"sum{lane}")
             m.d.comb += total.eq(products[0] + products[1] + offset)
             total = register(m, ce, total)
-            result = finish(m, form, total, fmt, self._y.fmt, low, high)
-            m.d.comb += self.o.payload[lane].eq(register(m, ce, result))
+            result = finish(m, ce, form, total, fmt, self._y.fmt, low, high)
+            m.d.comb += self.o.payload[lane].eq(result)
         return m

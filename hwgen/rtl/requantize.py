@@ -17,7 +17,7 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class RequantizeUnit(wiring.Component):
     """y = clamp((x * m + b) >> s, low, high) with the form's tie correction, per channel.
 
-    Parallel (`form.radix_bits` None): latency 4, initiation interval 1. Serial: `form.radix_bits` bits of m per
+    Parallel (`form.radix_bits` None): latency `form.latency`, initiation interval 1. Serial: `form.radix_bits` bits of m per
     cycle, all lanes at once: latency `form.latency`, initiation interval `form.steps`.
 
     Members: `i`, `o`: words of the same lanes. `files`: its memory files.
@@ -41,30 +41,41 @@ class RequantizeUnit(wiring.Component):
         return m
 
     def _parallel(self, m: Module) -> None:
+        form = self._form
         ce = Signal()
-        valid = Signal(4)
+        valid = Signal(form.latency)
         m.d.comb += [
             ce.eq(~self.o.valid | self.o.ready),
             self.i.ready.eq(ce),
-            self.o.valid.eq(valid[3]),
+            self.o.valid.eq(valid[-1]),
         ]
         words = self._parameters.read(m, ce, self.i.valid & ce)
         x = Signal(self.i.payload.shape())
         with m.If(ce):
             m.d.sync += [valid.eq(Cat(self.i.valid, valid)), x.eq(self.i.payload)]
         for lane, (multiplier, offset, low, high) in enumerate(words):
-            product = register(m, ce, x[lane] * multiplier)
-            offset, low, high = (delay(m, ce, v, 1) for v in (offset, low, high))
-            total = register(m, ce, self._parameters.total(m, product + offset))
-            low, high = (delay(m, ce, v, 1) for v in (low, high))
-            result = finish(m, self._form, total, self._parameters.total_fmt, self._y.fmt, low, high)
-            m.d.comb += self.o.payload[lane].eq(register(m, ce, result))
+            terms = [register(m, ce, p) for p in products(x[lane], multiplier)]
+            terms.append(delay(m, ce, offset, 1))
+            for _ in range(form.levels):
+                pairs = [terms[k : k + 2] for k in range(0, len(terms), 2)]
+                terms = [register(m, ce, sum(pair[1:], pair[0])) for pair in pairs]
+            low, high = (delay(m, ce, v, 1 + form.levels) for v in (low, high))
+            total = self._parameters.total(m, terms[0])
+            self._result(m, lane, ce, total, low, high)
+
+    def _result(self, m: Module, lane: int, ce: Signal, total, low, high) -> None:
+        """From the total to the output register."""
+        fmt = self._parameters.total_fmt
+        result = finish(m, ce, self._form, total, fmt, self._y.fmt, low, high)
+        m.d.comb += self.o.payload[lane].eq(result)
 
     def _serial(self, m: Module) -> None:
         form, radix = self._form, self._form.radix_bits
         count = form.steps - 2
         left = Signal(range(count + 2))
-        total_valid, out_valid, ce, finishing, take = (Signal() for _ in range(5))
+        ce, finishing, take = Signal(), Signal(), Signal()
+        tail = Signal(form.latency - form.steps + 1)  # a word in the total, ... in the output register
+        total_valid, out_valid = tail[0], tail[-1]
         m.d.comb += [
             self.i.ready.eq(left == 0),
             take.eq(self.i.valid & (left == 0)),
@@ -77,7 +88,7 @@ class RequantizeUnit(wiring.Component):
         with m.Elif((left > 1) | finishing):
             m.d.sync += left.eq(left - 1)
         with m.If(ce):
-            m.d.sync += [out_valid.eq(total_valid), total_valid.eq(0)]
+            m.d.sync += tail.eq(tail << 1)
         with m.If(finishing):
             m.d.sync += total_valid.eq(1)
         width = self._x.fmt.bits
@@ -100,8 +111,7 @@ class RequantizeUnit(wiring.Component):
             product = Cat(rest, high_part).as_signed()
             total = register(m, finishing, self._parameters.total(m, product + offset))
             low, high = (delay(m, finishing, v, 1) for v in (low, high))
-            result = finish(m, form, total, self._parameters.total_fmt, self._y.fmt, low, high)
-            m.d.comb += self.o.payload[lane].eq(register(m, ce, result))
+            self._result(m, lane, ce, total, low, high)
 
 
 class Parameters:
@@ -152,19 +162,42 @@ class Parameters:
         return total
 
 
+# Multipliers of FPGAs take at least 18 signed bits.
+LIMB_BITS = 17
 NAMES = ("multiplier", "offset", "low", "high")
 
 
-def finish(m: Module, form: Form, total, fmt: Int, out: Int, low, high):
-    """total >> shift, tie correction, clamp."""
+def products(x, multiplier) -> list:
+    """Products of the limbs of two operands, shifted: their sum is x * multiplier."""
+    return [
+        (a * b) << (i + j)
+        for i, a in _limbs(x)
+        for j, b in ([(0, multiplier)] if isinstance(multiplier, Const) else _limbs(multiplier))
+    ]
+
+
+def _limbs(value) -> list:
+    """(place, part) of a value: 17 bits each, the last with the sign."""
+    shape = value.shape()
+    width = shape.width + (not shape.signed)
+    parts = []
+    for place in range(0, max(1, width - 1), LIMB_BITS):
+        last = place + LIMB_BITS >= width - 1
+        part = value[place:] if last else value[place : place + LIMB_BITS]
+        parts.append((place, part.as_signed() if last and shape.signed else part))
+    return parts
+
+
+def finish(m: Module, ce, form: Form, total, fmt: Int, out: Int, low, high) -> Signal:
+    """total >> shift, tie correction (a cycle of its own), clamp; registered."""
     value = total.shift_right(form.shift)
     least, most = fmt.min >> form.shift, fmt.max >> form.shift
     if form.correction:
-        odd = value[0] if not form.flip else ~value[0]
+        odd = ~value[0] if form.flip else value[0]
         below = total.as_unsigned()[: form.shift] < form.correction
-        value = value - (odd & below)
+        value = register(m, ce, value - (odd & below))
+        low, high = (delay(m, ce, v, 1) for v in (low, high))
         least -= 1
-    clamped = Signal(shape_of(out))
     shifted = Signal(shape_of(signed(int_holding(least, most))))
     m.d.comb += shifted.eq(value)
     result = shifted
@@ -172,8 +205,9 @@ def finish(m: Module, form: Form, total, fmt: Int, out: Int, low, high):
         result = Mux(shifted < low, low, result)
     if not (isinstance(high, Const) and most <= high.value):
         result = Mux(shifted > high, high, result)
+    clamped = Signal(shape_of(out))
     m.d.comb += clamped.eq(result)
-    return clamped
+    return register(m, ce, clamped)
 
 
 def signed(fmt: Int) -> Int:

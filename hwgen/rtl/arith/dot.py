@@ -13,8 +13,8 @@ from hwgen.rtl.stream import shape_of
 class Dot(wiring.Component):
     """o = sum over k of i_x[k] * i_w[k], exact.
 
-    A register behind every product and every level of the adder tree, so that products map to DSP blocks and no
-    adder sees a multiplier. Latency: `latency` cycles of `i_ce`. Initiation interval: 1.
+    Registers before and behind every product and behind every level of the adder tree: products map to DSP blocks,
+    and neither a memory nor an adder shares a cycle with a multiplier. Latency: `latency` cycles of `i_ce`. Initiation interval: 1.
 
     Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
     """
@@ -38,13 +38,16 @@ class Dot(wiring.Component):
     @staticmethod
     def latency(lanes: int) -> int:
         """Cycles from operands to sum."""
-        return 1 + (lanes - 1).bit_length()
+        return 2 + (lanes - 1).bit_length()
 
     def elaborate(self, _platform) -> Module:
         """Products, then pairwise sums."""
         m = Module()
-        level = [self.i_x[k] * self.i_w[k] for k in range(self._lanes)]
-        level = [self._register(m, value, f"product{k}") for k, value in enumerate(level)]
+        level = []
+        for k in range(self._lanes):
+            x = self._register(m, self.i_x[k], f"x{k}")
+            w = self._register(m, self.i_w[k], f"w{k}")
+            level.append(self._register(m, x * w, f"product{k}"))
         depth = 0
         while len(level) > 1:
             depth += 1
