@@ -1,4 +1,5 @@
-"""The `hwgen` command. Exit codes: 0 done, 1 hardware and golden model differ, 2 the user's to mend."""
+"""The `hwgen` command. Exit codes: 0 done, 1 hardware and golden model differ, 2 the user's to
+mend."""
 
 from __future__ import annotations
 
@@ -22,9 +23,12 @@ Shapes = Annotated[
     list[str] | None, typer.Option("--shape", metavar="x=1,64", help="Shape of an input.")
 ]
 Sets = Annotated[
-    list[str] | None, typer.Option("--set", metavar="NODE.pe=4", help="pe, simd or requant_bits of a node.")
+    list[str] | None,
+    typer.Option("--set", metavar="NODE.pe=4", help="pe, simd or requant_bits of a node."),
 ]
-ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="design.toml", help="Configuration.")]
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", metavar="design.toml", help="Configuration.")
+]
 Cycles = Annotated[int | None, typer.Option(help="Cycles per inference to reach.")]
 Macs = Annotated[int | None, typer.Option(help="Multipliers to use at most.")]
 
@@ -63,8 +67,12 @@ def build(
     design = compile_model(model, config, cycles, macs, _overrides(set_), _shapes(shape))
     design.save(output)
     predicted = design.predicted
-    print(f"{output}: {len(design.verilog().splitlines())} lines of Verilog in {', '.join(sorted(design.sources))}")
-    print(f"predicted: {predicted.interval} cycles per inference, latency {predicted.latency} cycles")
+    print(
+        f"{output}: {len(design.verilog().splitlines())} lines of Verilog in {', '.join(sorted(design.sources))}"
+    )
+    print(
+        f"predicted: {predicted.interval} cycles per inference, latency {predicted.latency} cycles"
+    )
     print(f"multipliers: {design.multipliers}")
     for name, (differing, total) in design.approximated().items():
         print(f"{name}: {differing} of {total} codes differ from exact requantization")
@@ -76,9 +84,13 @@ def simulate(
     inputs: Annotated[Path, typer.Option(metavar="X.npz", help="Arrays by input name.")],
     engine: Annotated[str, typer.Option(help="fast or cocotb.")] = "fast",
     limit: Annotated[int | None, typer.Option(min=1, help="Samples to use.")] = None,
-    stall: Annotated[int | None, typer.Option(min=0, metavar="SEED", help="Random gaps on all streams.")] = None,
+    stall: Annotated[
+        int | None, typer.Option(min=0, metavar="SEED", help="Random gaps on all streams.")
+    ] = None,
     wave: Annotated[Path | None, typer.Option(metavar="W.fst", help="Waveforms (FST).")] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", metavar="Y.npz", help="Outputs.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", metavar="Y.npz", help="Outputs.")
+    ] = None,
     config: ConfigFile = None,
     cycles: Cycles = None,
     macs: Macs = None,
@@ -129,7 +141,9 @@ def doctor() -> None:
     table = Table("tool", "found", "needed for", "to mend it")
     for row in found:
         colour = "green" if row.version else "red" if row.required else "yellow"
-        table.add_row(row.name, f"[{colour}]{row.version or 'missing'}[/{colour}]", row.purpose, row.remedy)
+        table.add_row(
+            row.name, f"[{colour}]{row.version or 'missing'}[/{colour}]", row.purpose, row.remedy
+        )
     _console().print(table)
     if any(row.required and not row.version for row in found):
         raise ConfigError("something that hwgen needs is missing")
@@ -175,7 +189,9 @@ def _arrays(path: Path, names: list[str], limit: int | None):
             if not wanted and len(names) == 1 and "inputs" in keys:
                 wanted = {names[0]: "inputs"}
             if missing := [n for n in names if n not in wanted]:
-                raise InputError(f"{path} has no array for input {', '.join(missing)}; it has {', '.join(keys)}")
+                raise InputError(
+                    f"{path} has no array for input {', '.join(missing)}; it has {', '.join(keys)}"
+                )
             arrays = {name: file[key][:limit] for name, key in wanted.items()}
             labels = file["labels"][:limit] if "labels" in keys else None
     except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
@@ -184,10 +200,15 @@ def _arrays(path: Path, names: list[str], limit: int | None):
 
 
 def _accuracy(output, labels) -> float:
-    """Share of right decisions: the largest of the last axis, or the output itself where it holds classes."""
+    """Share of right decisions: the largest of the last axis, or the output itself where it holds
+    classes."""
     import numpy as np
 
-    decisions = output if output.dtype.kind in "iu" and output.size == labels.size else np.argmax(output, -1)
+    decisions = (
+        output
+        if output.dtype.kind in "iu" and output.size == labels.size
+        else np.argmax(output, -1)
+    )
     if decisions.size != labels.size:
         raise InputError(f"{labels.size} labels for {decisions.size} decisions")
     return float((decisions.reshape(labels.shape) == labels).mean())

@@ -14,7 +14,8 @@ from hwgen.errors import ConfigError
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """`pe` outputs and `simd` inputs at once; `requant_bits`: multiplier bits of an approximate requantization."""
+    """`pe` outputs and `simd` inputs at once; `requant_bits`: multiplier bits of an approximate
+    requantization."""
 
     pe: int | None = None
     simd: int | None = None
@@ -28,7 +29,8 @@ class NodeConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """`name` of the top module; `cycles` to reach or `macs` to use; `requant_bits` of all nodes; `lanes` by port name;
+    """`name` of the top module; `cycles` to reach or `macs` to use; `requant_bits` of all nodes;
+    `lanes` by port name;
 
     `shapes` by input name; `nodes` by ONNX node name.
     """
@@ -126,7 +128,9 @@ class Config:
             table = getattr(self, key)
             if table:
                 lines += ["", f"[{key}]"]
-                lines += [f"{json.dumps(k)} = {json.dumps(_plain(v))}" for k, v in sorted(table.items())]
+                lines += [
+                    f"{json.dumps(k)} = {json.dumps(_plain(v))}" for k, v in sorted(table.items())
+                ]
         for name, node in sorted(self.nodes.items()):
             lines += ["", f"[nodes.{json.dumps(name)}]"]
             lines += [

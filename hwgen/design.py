@@ -35,7 +35,8 @@ MODEL, CONFIG, MANIFEST, VECTORS = "model.onnx", "config.toml", "manifest.json",
 
 @dataclass(frozen=True)
 class Predicted:
-    """Clock cycles before any simulation: `interval` per sample, `latency` of a lone sample, both exact or nearly so.
+    """Clock cycles before any simulation: `interval` per sample, `latency` of a lone sample, both
+    exact or nearly so.
 
     `nodes`: the least interval of each node by name.
     """
@@ -65,7 +66,8 @@ class Mismatch:
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What a simulation gave: `outputs` as arrays by ONNX name, `codes` (samples, elements) in stream order, cycles."""
+    """What a simulation gave: `outputs` as arrays by ONNX name, `codes` (samples, elements) in
+    stream order, cycles."""
 
     outputs: dict[str, np.ndarray]
     codes: dict[str, np.ndarray]
@@ -94,7 +96,8 @@ class Design:
     def golden(self, inputs) -> dict[str, np.ndarray]:
         """What the hardware will give, by ONNX output name.
 
-        `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is samples.
+        `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is
+        samples.
         """
         return decode(self.graph, golden.run(self.graph, encode(self.graph, inputs)))
 
@@ -104,8 +107,11 @@ class Design:
         return multipliers(self.graph)
 
     def approximated(self) -> dict[str, tuple[int, int]]:
-        """For each approximate requantization: codes that differ from exact ones, of all it may be given."""
-        return {n.name: differing(n) for n in self.graph.nodes if isinstance(n, Requantize) and n.bits}
+        """For each approximate requantization: codes that differ from exact ones, of all it may be
+        given."""
+        return {
+            n.name: differing(n) for n in self.graph.nodes if isinstance(n, Requantize) and n.bits
+        }
 
     # --- hardware --------------------------------------------------------------------------------
 
@@ -141,9 +147,11 @@ class Design:
     def simulate(
         self, inputs, engine: str = "fast", stall: int | None = None, wave: Path | None = None
     ) -> Simulation:
-        """Run the Verilog on `inputs` (as for `golden`), back to back, and compare with the golden model.
+        """Run the Verilog on `inputs` (as for `golden`), back to back, and compare with the golden
+        model.
 
-        `engine`: "fast" or "cocotb"; `stall`: a seed for random gaps; `wave`: a file for waveforms (FST).
+        `engine`: "fast" or "cocotb"; `stall`: a seed for random gaps; `wave`: a file for waveforms
+        (FST).
         """
         codes = encode(self.graph, inputs)
         expected = golden.run(self.graph, codes)
@@ -178,7 +186,8 @@ class Design:
     # --- on disk ---------------------------------------------------------------------------------
 
     def save(self, folder: str | Path) -> None:
-        """Write Verilog, memory files, manifest, model, resolved configuration and testbench; all or nothing."""
+        """Write Verilog, memory files, manifest, model, resolved configuration and testbench; all
+        or nothing."""
         data = self.model.SerializeToString(deterministic=True)
         predicted = {
             "interval": self.predicted.interval,
@@ -235,13 +244,16 @@ def compile(
 ) -> Design:
     """Compile a quantized ONNX model.
 
-    `config`: a Config, a TOML file or a mapping with its keys. `cycles`: interval to reach; `macs`: multipliers
-    to use at most; without either the fewest multipliers whose interval is no longer than the longest stream.
-    `overrides`: {node: {"pe": n, "simd": n}}. `shapes`: {input: shape}. Raises `HwgenError`.
+    `config`: a Config, a TOML file or a mapping with its keys. `cycles`: interval to reach;
+    `macs`: multipliers to use at most; without either the fewest multipliers whose interval is no
+    longer than the longest stream. `overrides`: {node: {"pe": n, "simd": n}}. `shapes`: {input:
+    shape}. Raises `HwgenError`.
     """
     resolved = Config.of(config).with_options(cycles, macs, overrides, shapes)
     proto = read(model)
-    name = resolved.name or (Path(model).stem if isinstance(model, str | Path) else proto.graph.name)
+    name = resolved.name or (
+        Path(model).stem if isinstance(model, str | Path) else proto.graph.name
+    )
     resolved = resolved.named(identifier(name or "model"))
     graph = load(proto, resolved.shapes, resolved.name)
     lower(graph, resolved)

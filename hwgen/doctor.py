@@ -50,10 +50,14 @@ def findings() -> list[Finding]:
     rows = [Finding("python", python, "everything", True, "")]
     for name, purpose, required in PACKAGES:
         version = _package(name)
-        rows.append(Finding(name, version, purpose, required, "" if version else f"pip install {name}"))
+        rows.append(
+            Finding(name, version, purpose, required, "" if version else f"pip install {name}")
+        )
     for names, purpose, remedy in PROGRAMS:
         version = _program(names)
-        rows.append(Finding(f"{names[0]} (program)", version, purpose, True, "" if version else remedy))
+        rows.append(
+            Finding(f"{names[0]} (program)", version, purpose, True, "" if version else remedy)
+        )
     return rows
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 
 class HwgenError(Exception):
-    """Base of every error hwgen raises on purpose. The message names the node and says what to do."""
+    """Base of every error hwgen raises on purpose. The message names the node and says what to
+    do."""
 
 
 class ModelError(HwgenError):

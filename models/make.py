@@ -1,9 +1,10 @@
-"""Makes the example models: trains on scikit-learn's digits, exports with torch, quantizes with onnxruntime.
+"""Makes the example models: trains on scikit-learn's digits, exports with torch, quantizes with
+onnxruntime.
 
     pip install 'hwgen[models]' && python models/make.py
 
-Writes <name>.onnx and <name>.npz (256 held-out images: inputs, labels, and onnxruntime's outputs without graph
-optimizations) beside this file, and prints the accuracies in README.md.
+Writes <name>.onnx and <name>.npz (256 held-out images: inputs, labels, and onnxruntime's outputs
+without graph optimizations) beside this file, and prints the accuracies in README.md.
 """
 
 from __future__ import annotations
@@ -34,11 +35,15 @@ class Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.first = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU(), nn.Conv2d(outputs, outputs, 3, padding=1)
+            nn.Conv2d(inputs, outputs, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 3, padding=1),
         )
         self.shortcut = nn.Conv2d(inputs, outputs, 1, stride=2)
         self.depthwise = nn.Sequential(
-            nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs), nn.ReLU(), nn.Conv2d(outputs, outputs, 1)
+            nn.Conv2d(outputs, outputs, 3, padding=1, groups=outputs),
+            nn.ReLU(),
+            nn.Conv2d(outputs, outputs, 1),
         )
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,7 +59,9 @@ class Mean(nn.Module):
 
 
 def mlp() -> nn.Module:
-    return nn.Sequential(nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10))
+    return nn.Sequential(
+        nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 10)
+    )
 
 
 def cnn() -> nn.Module:
@@ -72,13 +79,25 @@ def cnn() -> nn.Module:
 
 
 def resnet() -> nn.Module:
-    return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), Residual(8, 12), Mean(), nn.Linear(12, 10))
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), Residual(8, 12), Mean(), nn.Linear(12, 10)
+    )
 
 
 MODELS = {
     "digits_mlp": (mlp, (64,), True, {"activation_type": QuantType.QInt8, "symmetric": True}),
-    "digits_cnn": (cnn, (1, 8, 8), False, {"activation_type": QuantType.QUInt8, "per_channel": True}),
-    "digits_resnet": (resnet, (1, 8, 8), False, {"activation_type": QuantType.QInt8, "per_channel": True}),
+    "digits_cnn": (
+        cnn,
+        (1, 8, 8),
+        False,
+        {"activation_type": QuantType.QUInt8, "per_channel": True},
+    ),
+    "digits_resnet": (
+        resnet,
+        (1, 8, 8),
+        False,
+        {"activation_type": QuantType.QInt8, "per_channel": True},
+    ),
 }
 
 
@@ -114,7 +133,9 @@ def train(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, epochs: 
     model.eval()
 
 
-def quantize(model: nn.Module, images: np.ndarray, fixed: bool, options: dict, target: Path) -> None:
+def quantize(
+    model: nn.Module, images: np.ndarray, fixed: bool, options: dict, target: Path
+) -> None:
     """Export in float, quantize to QDQ int8."""
     with tempfile.TemporaryDirectory() as scratch:
         exported, prepared = Path(scratch) / "float.onnx", Path(scratch) / "prepared.onnx"

@@ -18,7 +18,8 @@ SIGNALS = ("tdata", "tvalid", "tready", "tlast")
 
 
 class PortsOnly(Verilator):
-    """Only the ports of the top are public: all signals public makes simulation several times slower."""
+    """Only the ports of the top are public: all signals public makes simulation several times
+    slower."""
 
     def _build_command(self):
         return [
@@ -42,8 +43,12 @@ def main() -> None:
     """Build, test or both, in the folder of this file; sources are the files the manifest lists."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("steps", nargs="+", choices=("build", "test"))
-    parser.add_argument("--design", type=Path, default=Path(), help="folder of manifest.json and Verilog")
-    parser.add_argument("--folder", type=Path, default=Path(), help="folder of vectors.npz, where it runs")
+    parser.add_argument(
+        "--design", type=Path, default=Path(), help="folder of manifest.json and Verilog"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path(), help="folder of vectors.npz, where it runs"
+    )
     parser.add_argument("--waves", type=Path, help="write waveforms (FST)")
     options = parser.parse_args()
     find_verilator()
@@ -54,7 +59,9 @@ def main() -> None:
     if "build" in options.steps:
         build.mkdir(exist_ok=True)
         ports = ["aclk", "aresetn", "tlast_error"]
-        ports += [p["prefix"] + s for p in manifest["inputs"] + manifest["outputs"] for s in SIGNALS]
+        ports += [
+            p["prefix"] + s for p in manifest["inputs"] + manifest["outputs"] for s in SIGNALS
+        ]
         control = "".join(f'public_flat_rw -module "{manifest["top"]}" -var "{p}"\n' for p in ports)
         (build / "ports.vlt").write_text(f"`verilator_config\n{control}")
         # store/ holds stand-ins for the compression libraries that waveforms would need.
@@ -63,7 +70,10 @@ def main() -> None:
         for name in ("liblz4.a", "libz.a"):
             (build / name).write_text("!<arch>\n")
         runner.build(
-            sources=[build / "ports.vlt", *(design / f for f in manifest["files"] if f.endswith(".v"))],
+            sources=[
+                build / "ports.vlt",
+                *(design / f for f in manifest["files"] if f.endswith(".v")),
+            ],
             hdl_toplevel=manifest["top"],
             build_dir=build,
             build_args=["-Wno-fatal", "-Wno-lint", "--no-timing", "-MAKEFLAGS", "OPT_FAST=-O1"]
@@ -76,7 +86,9 @@ def main() -> None:
             if not name.endswith(".v") and folder != design:
                 shutil.copy(design / name, folder / name)
         # The simulator runs in `folder` and must find stream_bench.py.
-        os.environ["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+        os.environ["PYTHONPATH"] = os.pathsep.join(
+            [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+        )
         results = runner.test(
             test_module="stream_bench",
             hdl_toplevel=manifest["top"],

@@ -1,8 +1,10 @@
-"""cocotb testbench of a generated design: streams vectors through it, checks the protocol, compares every beat.
+"""cocotb testbench of a generated design: streams vectors through it, checks the protocol,
+compares every beat.
 
-Runs beside manifest.json and vectors.npz: `in_<k>` and `out_<k>` hold the codes (samples, elements) of input and
-output k of the manifest. Environment: STALL, a seed for random gaps on both sides; WATCHDOG, cycles without a
-transfer after which the design counts as stuck; RECORD, a file that receives what came out.
+Runs beside manifest.json and vectors.npz: `in_<k>` and `out_<k>` hold the codes (samples,
+elements) of input and output k of the manifest. Environment: STALL, a seed for random gaps on both
+sides; WATCHDOG, cycles without a transfer after which the design counts as stuck; RECORD, a file
+that receives what came out.
 """
 
 import json
@@ -53,9 +55,7 @@ def to_beats(codes: np.ndarray, port: dict) -> list[int]:
     lanes = np.pad(rows, ((0, 0), (0, -row(port) % port["lanes"]))).reshape(-1, port["lanes"])
     size = -(-port["bits"] // 8)
     mask = (1 << 8 * size) - 1
-    return [
-        sum((int(v) & mask) << (8 * size * k) for k, v in enumerate(beat)) for beat in lanes
-    ]
+    return [sum((int(v) & mask) << (8 * size * k) for k, v in enumerate(beat)) for beat in lanes]
 
 
 def from_beats(beats: list[int], port: dict) -> np.ndarray:
@@ -71,7 +71,9 @@ def from_beats(beats: list[int], port: dict) -> np.ndarray:
             if place + lane < row(port):
                 codes.append(raw)
             else:
-                assert raw == 0, f"{port['prefix']}tdata: unused lane {lane} of beat {number} is {raw}"
+                assert raw == 0, (
+                    f"{port['prefix']}tdata: unused lane {lane} of beat {number} is {raw}"
+                )
     return np.array(codes, dtype=np.int64).reshape(-1, port["elements"])
 
 
@@ -186,18 +188,26 @@ async def stream(dut) -> None:
     vectors = np.load(folder / "vectors.npz")
     stall = os.environ.get("STALL")
     bench = Bench(
-        dut, manifest, vectors, int(stall) if stall else None, int(os.environ.get("WATCHDOG", "100000"))
+        dut,
+        manifest,
+        vectors,
+        int(stall) if stall else None,
+        int(os.environ.get("WATCHDOG", "100000")),
     )
     await bench.run()
     codes = [from_beats(b, s.port) for b, s in zip(bench.received, bench.outputs, strict=True)]
     if record := os.environ.get("RECORD"):
         arrays = {f"out_{k}": c for k, c in enumerate(codes)}
-        np.savez(record, first_in=bench.first_in, last_out=bench.last_out, cycles=bench.cycles, **arrays)
+        np.savez(
+            record, first_in=bench.first_in, last_out=bench.last_out, cycles=bench.cycles, **arrays
+        )
         return
     for k, (got, s) in enumerate(zip(codes, bench.outputs, strict=True)):
         expected = vectors[f"out_{k}"]
         assert expected.size, "nothing to compare with"
-        assert got.shape == expected.shape, f"{s.prefix}: {got.shape} codes, expected {expected.shape}"
+        assert got.shape == expected.shape, (
+            f"{s.prefix}: {got.shape} codes, expected {expected.shape}"
+        )
         wrong = np.argwhere(got != expected)
         assert not len(wrong), (
             f"{s.prefix}: {len(wrong)} codes differ, first at sample, element {wrong[0].tolist()}: "

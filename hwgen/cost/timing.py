@@ -1,7 +1,7 @@
 """When each node kind takes and makes words, cycle by cycle.
 
-A node is a chain of processes. A process fires at most once per cycle; a firing needs words that have come and
-may make words. The figures are those the docstrings of hwgen.rtl state.
+A node is a chain of processes. A process fires at most once per cycle; a firing needs words that
+have come and may make words. The figures are those the docstrings of hwgen.rtl state.
 """
 
 from __future__ import annotations
@@ -32,8 +32,9 @@ from hwgen.ir import (
 class Process:
     """One sample's firings k = 0, 1... of a process.
 
-    `needs`[k]: words of each input that must have come before firing k takes place; `makes`[k]: words made by
-    then; `latency`: cycles from a firing to its word; `paced` False: fires as soon as it can in any schedule.
+    `needs`[k]: words of each input that must have come before firing k takes place; `makes`[k]:
+    words made by then; `latency`: cycles from a firing to its word; `paced` False: fires as soon
+    as it can in any schedule.
     """
 
     needs: np.ndarray
@@ -169,8 +170,9 @@ def interval(graph: Graph) -> int:
 def schedule(graph: Graph, paced: bool) -> Schedule:
     """A schedule without backpressure.
 
-    `paced`: every process fires evenly over the interval, as late as that takes (what the buffers must bear);
-    otherwise as soon as its words are there and inputs as fast as they can (the first sample's latency).
+    `paced`: every process fires evenly over the interval, as late as that takes (what the buffers
+    must bear); otherwise as soon as its words are there and inputs as fast as they can (the first
+    sample's latency).
     """
     period = interval(graph)
     found = Schedule(period, {}, {}, {})
@@ -218,7 +220,8 @@ def _rows(node: Window, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarr
 
 
 def most_held(begun: np.ndarray, freed: np.ndarray, period: int) -> int:
-    """The most items held at once when item j of every sample is held from begun[j] until freed[j]."""
+    """The most items held at once when item j of every sample is held from begun[j] until
+    freed[j]."""
     samples = int(np.max(freed - begun)) // period + 2
     shifts = np.arange(-samples, 1)[:, None] * period
     all_begun = np.sort((begun + shifts).ravel())

@@ -22,7 +22,8 @@ CONVENTION = (
 
 
 def manifest(graph: Graph, files: list[str], model_hash: str, predicted: dict) -> str:
-    """JSON text: ports, shapes, formats, scales, lane order, versions, the model's SHA-256; keys sorted."""
+    """JSON text: ports, shapes, formats, scales, lane order, versions, the model's SHA-256; keys
+    sorted."""
     inputs, outputs = top_ports(graph)
     content = {
         "top": identifier(graph.name),
@@ -35,7 +36,9 @@ def manifest(graph: Graph, files: list[str], model_hash: str, predicted: dict) -
         "outputs": [_output(p, q) for p, q in zip(outputs, graph.outputs, strict=True)],
         "predicted": predicted,
         "multipliers": multipliers(graph),
-        "versions": {name: metadata.version(name) for name in ("hwgen", "amaranth", "onnx", "numpy")},
+        "versions": {
+            name: metadata.version(name) for name in ("hwgen", "amaranth", "onnx", "numpy")
+        },
         "model_sha256": model_hash,
     }
     return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"

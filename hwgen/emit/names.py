@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 
 KEYWORDS = frozenset(
-    """always and assign begin buf case casex casez deassign default defparam disable edge else end endcase
-    endfunction endmodule endtask event for force forever fork function if initial inout input integer join large
-    logic medium module nand negedge nor not or output parameter posedge primitive pull0 pull1 real realtime reg
-    release repeat scalared signed small specify strength strong0 strong1 supply0 supply1 table task time tri
-    unsigned vectored wait wand weak0 weak1 while wire wor xnor xor bit byte int string type var void""".split()
+    """always and assign begin buf case casex casez deassign default defparam disable edge else end
+    endcase endfunction endmodule endtask event for force forever fork function if initial inout
+    input integer join large logic medium module nand negedge nor not or output parameter posedge
+    primitive pull0 pull1 real realtime reg release repeat scalared signed small specify strength
+    strong0 strong1 supply0 supply1 table task time tri unsigned vectored wait wand weak0 weak1
+    while wire wor xnor xor bit byte int string type var void""".split()
 )
 
 

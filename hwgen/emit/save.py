@@ -20,7 +20,9 @@ def save(folder: Path, files: Mapping[str, str | bytes]) -> None:
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise ConfigError(f"{folder} is a file; choose a folder that is new, empty or an older design")
+        raise ConfigError(
+            f"{folder} is a file; choose a folder that is new, empty or an older design"
+        )
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
         raise ConfigError(f"{folder} holds files that are no hwgen design; choose another folder")
     scratch = None

@@ -53,7 +53,8 @@ ELEMENT = re.compile(r"\\([A-Za-z_]\w*)\[(\d+)\]")
 
 
 def _rtlil(unit: wiring.Component, name: str) -> str:
-    """Amaranth's text; wires named like `x[0]` become `x__0`, for tools that take the first for a bit of x."""
+    """Amaranth's text; wires named like `x[0]` become `x__0`, for tools that take the first for a
+    bit of x."""
     return ELEMENT.sub(r"\\\1__\2", rtlil.convert(unit, name=name, emit_src=False))
 
 
@@ -67,7 +68,8 @@ class Port:
 
 
 def top_ports(graph: Graph) -> tuple[list[Port], list[Port]]:
-    """The AXI4-Stream ports of inputs and outputs, with the tensor's name in the prefix where there are several."""
+    """The AXI4-Stream ports of inputs and outputs, with the tensor's name in the prefix where
+    there are several."""
     sides = []
     for stem, ports in (("s_axis", graph.inputs), ("m_axis", graph.outputs)):
         taken: set[str] = set()
@@ -82,7 +84,8 @@ def top_ports(graph: Graph) -> tuple[list[Port], list[Port]]:
 
 
 class Top(wiring.Component):
-    """All units of a graph. Clock `aclk`, synchronous reset `aresetn` (active low); `tlast_error` is sticky."""
+    """All units of a graph. Clock `aclk`, synchronous reset `aresetn` (active low); `tlast_error`
+    is sticky."""
 
     def __init__(self, graph: Graph, library: Library) -> None:
         self._graph, self._library = graph, library
@@ -106,7 +109,10 @@ class Top(wiring.Component):
         m.domains.sync = domain = ClockDomain("sync")
         m.d.comb += [domain.clk.eq(self.aclk), domain.rst.eq(~self.aresetn)]
         taken: set[str] = set()
-        streams = {name: _stream(t, unique(identifier(name), taken)) for name, t in self._graph.tensors.items()}
+        streams = {
+            name: _stream(t, unique(identifier(name), taken))
+            for name, t in self._graph.tensors.items()
+        }
         instances: set[str] = set()
         errors = []
         for port, source in zip(self._inputs, self._graph.inputs, strict=True):
@@ -123,7 +129,9 @@ class Top(wiring.Component):
             self._instance(m, unit, unique(identifier(node.name), instances), joined, {})
         for port, sink in zip(self._outputs, self._graph.outputs, strict=True):
             others = self._axis(port, "o", "i")
-            self._instance(m, AxiSource(port.tensor), f"{port.prefix}out", {"i": streams[sink.tensor]}, others)
+            self._instance(
+                m, AxiSource(port.tensor), f"{port.prefix}out", {"i": streams[sink.tensor]}, others
+            )
         m.d.comb += self.tlast_error.eq(Cat(errors).any())
         return m
 

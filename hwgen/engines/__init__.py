@@ -1,4 +1,5 @@
-"""Two simulators behind one function: `fast` for whole batches, `cocotb` for protocol checks and Python."""
+"""Two simulators behind one function: `fast` for whole batches, `cocotb` for protocol checks and
+Python."""
 
 from __future__ import annotations
 
@@ -27,9 +28,10 @@ def run(
 ) -> Result:
     """Stream samples through a design, back to back.
 
-    `codes`: (samples, elements) by input name, in stream order. `stall`: a seed for random gaps on both sides.
-    `wave`: a file for waveforms. `watchdog`: cycles without any transfer after which the design counts as stuck.
-    Raises `SimulationError` for a deadlock or a breach of the stream protocol, `ToolError` where a tool fails.
+    `codes`: (samples, elements) by input name, in stream order. `stall`: a seed for random gaps on
+    both sides. `wave`: a file for waveforms. `watchdog`: cycles without any transfer after which
+    the design counts as stuck. Raises `SimulationError` for a deadlock or a breach of the stream
+    protocol, `ToolError` where a tool fails.
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")

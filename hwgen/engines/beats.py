@@ -24,7 +24,8 @@ def pack(codes: np.ndarray, port: Port) -> np.ndarray:
 
 
 def unpack(beats: np.ndarray, port: Port) -> np.ndarray:
-    """The reverse; raises `SimulationError` where an unused lane is not zero or a lane holds no code."""
+    """The reverse; raises `SimulationError` where an unused lane is not zero or a lane holds no
+    code."""
     size = port.lane_bytes
     data = beats.reshape(len(beats), port.lanes, size)
     wide = np.zeros((*data.shape[:2], 8), dtype=np.uint8)
@@ -35,7 +36,9 @@ def unpack(beats: np.ndarray, port: Port) -> np.ndarray:
     row = _row(port)
     rows = lanes.reshape(-1, -(-row // port.lanes) * port.lanes)
     if rows[:, row:].any():
-        raise SimulationError(f"{port.prefix}tdata: an unused lane of the last beat of a row is not zero")
+        raise SimulationError(
+            f"{port.prefix}tdata: an unused lane of the last beat of a row is not zero"
+        )
     if rows.size and not port.fmt.min <= rows.min() <= rows.max() <= port.fmt.max:
         raise SimulationError(f"{port.prefix}tdata: a lane is not extended from {port.fmt}")
     return rows[:, :row].reshape(-1, port.elements)

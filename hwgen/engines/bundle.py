@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Port:
-    """One AXI4-Stream port; `prefix` is what its signals' names begin with, sizes are per sample."""
+    """One AXI4-Stream port; `prefix` is what its signals' names begin with, sizes are per
+    sample."""
 
     name: str
     prefix: str
@@ -46,7 +47,8 @@ class Bundle:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Codes by output name (samples, elements), and when each sample went in and came out, in clock cycles."""
+    """Codes by output name (samples, elements), and when each sample went in and came out, in
+    clock cycles."""
 
     codes: dict[str, np.ndarray]
     first_in: np.ndarray

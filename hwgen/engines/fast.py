@@ -1,4 +1,5 @@
-"""The fast engine: Verilator compiled to a shared library that streams whole batches from memory."""
+"""The fast engine: Verilator compiled to a shared library that streams whole batches from
+memory."""
 
 from __future__ import annotations
 
@@ -19,7 +20,18 @@ from hwgen.errors import SimulationError
 LIBRARY = "simulation.so"
 # -O1 runs as fast as -O3 and compiles faster.
 OPTIONS = (
-    *("-cc", "--exe", "--prefix", "Vtop", "-Mdir", "objects", "-O3", "--no-timing", "-Wno-fatal", "-Wno-lint"),
+    *(
+        "-cc",
+        "--exe",
+        "--prefix",
+        "Vtop",
+        "-Mdir",
+        "objects",
+        "-O3",
+        "--no-timing",
+        "-Wno-fatal",
+        "-Wno-lint",
+    ),
     *("--x-assign", "fast", "--x-initial", "fast", "-CFLAGS", "-fPIC -I..", "-LDFLAGS", "-shared"),
     *("-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1", "--build", "-j", "2"),
 )
@@ -55,7 +67,12 @@ def build(bundle: Bundle, trace: bool = False) -> Path:
     options = [*OPTIONS, "--top-module", bundle.top, "-o", f"../{LIBRARY}"]
     if trace:
         options += ["--trace-fst", "-CFLAGS", "-DHWGEN_TRACE", "-LDFLAGS", "-L.."]
-    sources = {**bundle.files, "harness.cpp": harness, "ports.inc": ports, **(store_headers() if trace else {})}
+    sources = {
+        **bundle.files,
+        "harness.cpp": harness,
+        "ports.inc": ports,
+        **(store_headers() if trace else {}),
+    }
 
     def make(folder: Path) -> None:
         check_compiler()
@@ -68,7 +85,8 @@ def build(bundle: Bundle, trace: bool = False) -> Path:
 
 
 def store_headers() -> dict[str, str]:
-    """Stand-ins for two compression libraries that waveforms would need; their archives are empty."""
+    """Stand-ins for two compression libraries that waveforms would need; their archives are
+    empty."""
     folder = resources.files("hwgen.sim") / "store"
     headers = {name: (folder / name).read_text() for name in ("lz4.h", "zlib.h")}
     return {**headers, "liblz4.a": "!<arch>\n", "libz.a": "!<arch>\n"}
@@ -90,7 +108,13 @@ def simulate(
     inputs, outputs = _streams(bundle.inputs, beats), _streams(bundle.outputs, results)
     first, last = np.full(samples, -1, dtype=np.int64), np.full(samples, -1, dtype=np.int64)
     job = _Job(
-        samples, -1 if stall is None else stall, watchdog, inputs, outputs, first.ctypes.data, last.ctypes.data
+        samples,
+        -1 if stall is None else stall,
+        watchdog,
+        inputs,
+        outputs,
+        first.ctypes.data,
+        last.ctypes.data,
     )
     trace = None if wave is None else str(Path(wave).absolute()).encode()
     with _working_in(folder):  # where $readmemh finds its files
@@ -127,7 +151,10 @@ def _fault(status: int, job: _Job, bundle: Bundle, samples: int, inputs, outputs
         return f"{port.prefix}: {problem} at sample {sample}, beat {beat} of {port.words}"
     moved = [
         f"{port.prefix}* moved {stream.moved} of {port.words * samples} beats"
-        for port, stream in [*zip(bundle.inputs, inputs, strict=True), *zip(bundle.outputs, outputs, strict=True)]
+        for port, stream in [
+            *zip(bundle.inputs, inputs, strict=True),
+            *zip(bundle.outputs, outputs, strict=True),
+        ]
         if stream.moved < port.words * samples
     ]
     return f"deadlock: nothing moved for {job.watchdog} cycles; {'; '.join(moved)}"

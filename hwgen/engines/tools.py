@@ -55,7 +55,11 @@ def run(command: Sequence[str], folder: Path) -> str:
 def check_compiler() -> None:
     """Raise `ToolError` unless there are a C++ compiler, make and perl."""
     path = environment()["PATH"]
-    for names, package in ((("g++", "clang++", "c++"), "g++"), (("make",), "make"), (("perl",), "perl")):
+    for names, package in (
+        (("g++", "clang++", "c++"), "g++"),
+        (("make",), "make"),
+        (("perl",), "perl"),
+    ):
         if not any(shutil.which(name, path=path) for name in names):
             raise ToolError(f"{names[0]} is missing: apt install {package} (see `hwgen doctor`)")
 
@@ -84,7 +88,9 @@ def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="build.", dir=folder.parent))
     except OSError as error:
-        raise ToolError(f"can't write the cache {folder.parent}: {error.strerror}; set HWGEN_CACHE") from error
+        raise ToolError(
+            f"can't write the cache {folder.parent}: {error.strerror}; set HWGEN_CACHE"
+        ) from error
     try:
         build(scratch)
         if not folder.is_dir():

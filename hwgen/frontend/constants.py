@@ -27,21 +27,36 @@ def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[
     graph = helper.make_graph(
         [proto],
         "constant",
-        [helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape) for n, a in names.items()],
+        [
+            helper.make_tensor_value_info(n, helper.np_dtype_to_tensor_dtype(a.dtype), a.shape)
+            for n, a in names.items()
+        ],
         [helper.make_value_info(name, onnx.TypeProto()) for name in proto.output if name],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     try:
         results = ReferenceEvaluator(model).run(None, names)
-    except (RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError, ArithmeticError) as error:
-        raise ModelError(f"its constant inputs can't be computed: {str(error).splitlines()[0][:200]}") from error
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+    ) as error:
+        raise ModelError(
+            f"its constant inputs can't be computed: {str(error).splitlines()[0][:200]}"
+        ) from error
     return [Constant(np.asarray(result)) for result in results]
 
 
 def _check_size(proto: onnx.NodeProto, inputs: list[Value | None]) -> None:
     """Refuse a constant that would not fit in memory."""
     if proto.op_type in ("ConstantOfShape", "Expand", "Tile", "Range") and inputs:
-        wanted = np.abs(np.asarray(inputs[-1].array, dtype=np.float64)) if inputs[-1] else np.ones(1)
+        wanted = (
+            np.abs(np.asarray(inputs[-1].array, dtype=np.float64)) if inputs[-1] else np.ones(1)
+        )
         if not np.prod(np.maximum(wanted, 1)) < LARGEST:
             raise ModelError("makes a constant of more than 64 million elements")
 

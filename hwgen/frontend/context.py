@@ -27,10 +27,16 @@ from hwgen.ir import Node as GraphNode
 
 
 class Node:
-    """An ONNX node with its inputs' values. Attributes that nothing reads are refused by `unread`."""
+    """An ONNX node with its inputs' values. Attributes that nothing reads are refused by
+    `unread`."""
 
     def __init__(
-        self, name: str, proto: onnx.NodeProto, inputs: list[Value | None], opset: int, context: Context
+        self,
+        name: str,
+        proto: onnx.NodeProto,
+        inputs: list[Value | None],
+        opset: int,
+        context: Context,
     ) -> None:
         self.name, self.op, self.inputs, self.opset, self.context = (
             name,
@@ -90,7 +96,14 @@ class Context:
 
     # --- tensors ---------------------------------------------------------------------------------
 
-    def tensor(self, stem: str, size: tuple[int, ...], low: np.ndarray, high: np.ndarray, fmt: Int | None = None) -> str:
+    def tensor(
+        self,
+        stem: str,
+        size: tuple[int, ...],
+        low: np.ndarray,
+        high: np.ndarray,
+        fmt: Int | None = None,
+    ) -> str:
         """A new tensor whose channels stay within [low, high] (arrays (C,))."""
         name = self.graph.fresh(stem)
         fmt = fmt or int_holding(min(0, int(np.min(low))), max(0, int(np.max(high))))
@@ -116,12 +129,14 @@ class Context:
         return found
 
     def positions(self, stream: Stream) -> np.ndarray | None:
-        """Place in the stream of each element, in ONNX shape; None while the model's input has no order yet."""
+        """Place in the stream of each element, in ONNX shape; None while the model's input has no
+        order yet."""
         place = self.place[stream.tensor]
         return None if place is None else place[stream.ids]
 
     def settle(self, stream: Stream, order: np.ndarray, size: tuple[int, ...], name: str) -> str:
-        """The tensor with the elements in `order` (ids, row-major in `size`); a Reorder where that is needed."""
+        """The tensor with the elements in `order` (ids, row-major in `size`); a Reorder where that
+        is needed."""
         order = order.ravel()
         tensor = stream.tensor
         whole = self.graph.tensors[tensor].elements
@@ -141,7 +156,14 @@ class Context:
         result = self.tensor(
             f"{tensor}_reordered", size, np.min(low), np.max(high), self.graph.tensors[tensor].fmt
         )
-        self.add(Reorder(name=self.unique(f"{name}.reorder"), inputs=(tensor,), outputs=(result,), order=places))
+        self.add(
+            Reorder(
+                name=self.unique(f"{name}.reorder"),
+                inputs=(tensor,),
+                outputs=(result,),
+                order=places,
+            )
+        )
         return result
 
     def channel_last(self, stream: Stream, name: str) -> tuple[str, tuple[int, int, int]]:
@@ -181,7 +203,9 @@ class Context:
             return [values[codes[:channels]] for values, codes in result]
         return [values[codes].reshape(size) for values, codes in result]
 
-    def requantize(self, value: Real, scale: Fraction, zero: int, fmt: Int, name: str, output: str) -> Codes:
+    def requantize(
+        self, value: Real, scale: Fraction, zero: int, fmt: Int, name: str, output: str
+    ) -> Codes:
         """QuantizeLinear of a one-term value: codes = clamp(round(value / scale) + zero)."""
         (term,) = value.terms
         stream = term.stream
@@ -197,7 +221,9 @@ class Context:
         tensor = self.graph.tensors[stream.tensor]
         arrays = self.by_channel([multiplier, offset, low, high], stream)
         low, high = (a.astype(np.int64) for a in arrays[2:])
-        x_low, x_high = (np.broadcast_to(a, low.shape).astype(np.int64) for a in self.reach[stream.tensor])
+        x_low, x_high = (
+            np.broadcast_to(a, low.shape).astype(np.int64) for a in self.reach[stream.tensor]
+        )
         least, most = (a.reshape(-1, tensor.channels) for a in (low, high))
         result = self.tensor(output, tensor.shape, least.min(axis=0), most.max(axis=0), fmt)
         self.add(
@@ -241,9 +267,7 @@ class Context:
         self.graph.tensors[tensor] = Tensor((ids.size,), fmt)
         self.place[tensor] = None
         self.reach[tensor] = (np.full(ids.size, fmt.min), np.full(ids.size, fmt.max))
-        self.graph.inputs.append(
-            InputPort(name, tensor, ids, np.dtype(dtype), scale, zero)
-        )
+        self.graph.inputs.append(InputPort(name, tensor, ids, np.dtype(dtype), scale, zero))
         return tensor
 
     def code_port(self, name: str, value: Codes) -> OutputPort:
@@ -257,14 +281,20 @@ class Context:
             raise ModelError(f"output {name!r} is a sum of quantized tensors; quantize the sum")
         (term,) = value.terms
         offset = np.asarray(value.offset)
-        ratios = {Fraction(o) / Fraction(s) for o, s in np.broadcast(offset, term.scale)} if np.all(
-            term.scale != 0
-        ) else set()
+        ratios = (
+            {Fraction(o) / Fraction(s) for o, s in np.broadcast(offset, term.scale)}
+            if np.all(term.scale != 0)
+            else set()
+        )
         zero = 0
         if len(ratios) == 1 and next(iter(ratios)).denominator == 1:
             zero, offset = -int(next(iter(ratios))), None
-        low = -np.inf if value.low is None else float(uniform(value.low, "the output's lower limit"))
-        high = np.inf if value.high is None else float(uniform(value.high, "the output's upper limit"))
+        low = (
+            -np.inf if value.low is None else float(uniform(value.low, "the output's lower limit"))
+        )
+        high = (
+            np.inf if value.high is None else float(uniform(value.high, "the output's upper limit"))
+        )
         return OutputPort(
             name,
             term.stream.tensor,
@@ -306,7 +336,9 @@ def weights(value: Value | None, what: str = "weights") -> Scaled:
     if isinstance(value, Scaled):
         return value
     if isinstance(value, Constant):
-        raise ModelError(f"its {what} are not quantized; quantize them to 8 bits with a DequantizeLinear behind")
+        raise ModelError(
+            f"its {what} are not quantized; quantize them to 8 bits with a DequantizeLinear behind"
+        )
     raise ModelError(f"its {what} must be constants, not computed by the network")
 
 
@@ -322,7 +354,9 @@ def numbers(value: Value | None) -> Numbers:
 def one_term(value: Real) -> tuple[Stream, Fraction, int]:
     """(stream, scale, zero point) of a value that is (codes - zero point) * scale."""
     if len(value.terms) != 1:
-        raise ModelError("reads a sum that is not quantized; put QuantizeLinear and DequantizeLinear behind the Add")
+        raise ModelError(
+            "reads a sum that is not quantized; put QuantizeLinear and DequantizeLinear behind the Add"
+        )
     if value.clamped:
         raise ModelError(
             "reads an activation that is not quantized; put QuantizeLinear and DequantizeLinear between"

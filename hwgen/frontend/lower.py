@@ -1,4 +1,5 @@
-"""From ONNX nodes to graph nodes: one walk over the model, one function per op (tables in ops_*.py)."""
+"""From ONNX nodes to graph nodes: one walk over the model, one function per op (tables in
+ops_*.py)."""
 
 from __future__ import annotations
 
@@ -64,12 +65,15 @@ def load(
 ) -> Graph:
     """The unfolded graph of a quantized model: every layer wholly parallel, one element per word.
 
-    `shapes` replaces input shapes. Raises one `ModelError` that lists everything that can't be mapped.
+    `shapes` replaces input shapes. Raises one `ModelError` that lists everything that can't be
+    mapped.
     """
     walk = _walk(read(source), shapes or {}, name)
     if bad := [row for row in walk.rows if row.reason]:
         lines = "\n".join(f"  {row.name} ({row.op}): {row.reason}" for row in bad)
-        raise ModelError(f"{len(bad)} of {len(walk.rows)} nodes can't be mapped to hardware:\n{lines}")
+        raise ModelError(
+            f"{len(bad)} of {len(walk.rows)} nodes can't be mapped to hardware:\n{lines}"
+        )
     walk.context.finish()
     walk.context.graph.verify()
     return walk.context.graph
@@ -117,7 +121,9 @@ def _node_names(graph: onnx.GraphProto) -> list[str]:
 def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
     real = [value for value in graph.input if value.name not in walk.values]
     if unknown := set(shapes) - {value.name for value in real}:
-        raise ModelError(f"--shape: the model has no input {sorted(unknown)}; it has {[v.name for v in real]}")
+        raise ModelError(
+            f"--shape: the model has no input {sorted(unknown)}; it has {[v.name for v in real]}"
+        )
     for value in real:
         if value.type.WhichOneof("value") != "tensor_type":
             raise ModelError(f"input {value.name!r} is no tensor")
@@ -131,7 +137,9 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
             tensor = walk.context.input_port(value.name, ids, dtype, fmt)
             walk.values[value.name] = Codes(Stream(tensor, ids), fmt)
         else:
-            raise ModelError(f"input {value.name!r} has type {dtype}; float32, int8 and uint8 are supported")
+            raise ModelError(
+                f"input {value.name!r} has type {dtype}; float32, int8 and uint8 are supported"
+            )
 
 
 def _input_shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
@@ -143,11 +151,15 @@ def _input_shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tup
             d in (None, g) or k == 0 for k, (d, g) in enumerate(zip(declared, given, strict=False))
         )
         if not fits:
-            raise ModelError(f"--shape {value.name}={list(given)} does not fit the model's {declared}")
+            raise ModelError(
+                f"--shape {value.name}={list(given)} does not fit the model's {declared}"
+            )
     if size and size[0] is None:
         size[0] = 1
     if not size or any(d is None or d < 1 for d in size):
-        raise ModelError(f"input {value.name!r} has shape {size}: fix it, e.g. --shape {value.name}=1,64")
+        raise ModelError(
+            f"input {value.name!r} has shape {size}: fix it, e.g. --shape {value.name}=1,64"
+        )
     if len(size) > 1 and size[0] != 1:
         raise ModelError(
             f"input {value.name!r} has a fixed batch of {size[0]}: export it with batch 1 or dynamic, "
@@ -190,7 +202,9 @@ def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
         if constants.foldable(proto, node.inputs):
             return constants.fold(proto, node.inputs, node.opset)
         domain = f"{proto.domain}." if proto.domain else ""
-        raise ModelError(f"the op {domain}{proto.op_type} is not supported; remove it or replace it")
+        raise ModelError(
+            f"the op {domain}{proto.op_type} is not supported; remove it or replace it"
+        )
     if any(isinstance(value, Unknown) for value in node.inputs):
         return [Unknown()]
     if constants.foldable(proto, node.inputs):
@@ -209,7 +223,13 @@ def _format(value: Value) -> str:
         return str(value.fmt)
     if isinstance(value, Constant):
         return str(value.array.dtype)
-    return "real" if isinstance(value, Real | Input) else "host" if isinstance(value, Hosted) else "constant"
+    return (
+        "real"
+        if isinstance(value, Real | Input)
+        else "host"
+        if isinstance(value, Hosted)
+        else "constant"
+    )
 
 
 def _folded(values: list[Value]) -> str:

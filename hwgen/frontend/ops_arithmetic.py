@@ -28,12 +28,18 @@ def _sum(node: Node, sign: int) -> Value:
         return node.real(1).affine(minus, _fitting(node, first, node.real(1)))
     a, b = node.real(0), node.real(1).affine(minus, exact(0))
     if shape(a) != shape(b):
-        raise ModelError(f"adds {list(shape(a))} and {list(shape(b))}; broadcasting tensors is not supported")
+        raise ModelError(
+            f"adds {list(shape(a))} and {list(shape(b))}; broadcasting tensors is not supported"
+        )
     if a.clamped or b.clamped:
         raise ModelError("adds an activation that is not quantized; quantize both inputs")
     terms = list(a.terms)
     for term in b.terms:
-        same = [k for k, t in enumerate(terms) if t.stream.tensor == term.stream.tensor and (t.stream.ids == term.stream.ids).all()]
+        same = [
+            k
+            for k, t in enumerate(terms)
+            if t.stream.tensor == term.stream.tensor and (t.stream.ids == term.stream.ids).all()
+        ]
         if same:
             terms[same[0]] = Term(term.stream, terms[same[0]].scale + term.scale)
         else:

@@ -80,7 +80,9 @@ def _per_output(scale: Numbers, axis: int, outputs: int) -> Numbers:
     if scale.ndim == 0:
         return scale
     if scale.shape[axis] != scale.size or scale.size != outputs:
-        raise ModelError("its weights have a scale per input channel; quantize them per output channel")
+        raise ModelError(
+            "its weights have a scale per input channel; quantize them per output channel"
+        )
     return scale.ravel()
 
 
@@ -161,7 +163,9 @@ def _linear(node: Node, window: Window, weight: np.ndarray, size: tuple[int, ...
     context = node.context
     low, high = context.reach[window.input]
     channels = window.image[2]
-    low, high = (np.resize(v, channels) for v in (low, high))  # a view repeats its tensor's channels
+    low, high = (
+        np.resize(v, channels) for v in (low, high)
+    )  # a view repeats its tensor's channels
     low, high = np.minimum(low, window.pad_code), np.maximum(high, window.pad_code)
     groups, outputs, taps, per_group = weight.shape
     low, high = (v.reshape(groups, 1, 1, per_group) for v in (low, high))
@@ -202,7 +206,9 @@ def matmul(node: Node) -> Value:
     if w.codes.ndim != 2:
         raise ModelError(f"its weights {list(w.codes.shape)} must be a matrix")
     outputs = w.codes.shape[1]
-    return _matrix(node, node.real(0), rearrange(w, lambda a: a.T), exact(np.zeros((1, outputs), int)))
+    return _matrix(
+        node, node.real(0), rearrange(w, lambda a: a.T), exact(np.zeros((1, outputs), int))
+    )
 
 
 def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:
@@ -241,7 +247,9 @@ def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:
     out_ids = np.arange(len(rows) * outputs).reshape(*ids.shape[:-1], outputs)
     factor = _per_output(w.scale, 0, outputs)
     place = (*[1] * (ids.ndim - 1), outputs)
-    return _affine(node, result, out_ids, scale * factor, zero, shaped, bias.reshape(outputs), place)
+    return _affine(
+        node, result, out_ids, scale * factor, zero, shaped, bias.reshape(outputs), place
+    )
 
 
 def _pool_image(node: Node, stream: Stream) -> tuple[str, tuple, int]:
@@ -288,7 +296,9 @@ def max_pool(node: Node) -> Value:
     (term,) = real.terms
     for array in (term.scale, real.offset, real.low, real.high):
         if array is not None and np.ndim(array) and any(n != 1 for n in array.shape[2:]):
-            raise ModelError("pools values whose scale differs from pixel to pixel; quantize its input")
+            raise ModelError(
+                "pools values whose scale differs from pixel to pixel; quantize its input"
+            )
     return Real((Term(_max_pool(node, term.stream), term.scale),), real.offset, real.low, real.high)
 
 
@@ -307,7 +317,9 @@ def average_pool(node: Node) -> Value:
     kernel = _pair(node.attribute("kernel_shape", []), rank)
     with_pads = bool(node.attribute("count_include_pad", 0))
     if with_pads and node.has("ceil_mode"):
-        raise ModelError("count_include_pad=1 with ceil_mode is not supported; export with one of them")
+        raise ModelError(
+            "count_include_pad=1 with ceil_mode is not supported; export with one of them"
+        )
     window = _window(node, tensor, image, kernel, rank, 0)
     inside = _counts(window, (0, 0, 0, 0))
     count = _counts(window, window.pads) if with_pads else inside
@@ -396,7 +408,9 @@ def batch_normalization(node: Node) -> Value:
         raise ModelError(f"its statistics don't fit {channels} channels")
     if (variance + epsilon <= 0).any():
         raise ModelError("has a variance that is not positive")
-    factor = exact(gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + np.float32(epsilon)))
+    factor = exact(
+        gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + np.float32(epsilon))
+    )
     place = (1, channels, *[1] * (x.ids.ndim - 2))
     offset = exact(beta) - exact(mean) * factor
     return x.affine(factor.reshape(place), offset.reshape(place))

@@ -64,7 +64,11 @@ def identity(node: Node) -> Value:
     """Identity, and Dropout in evaluation mode."""
     node.attribute("ratio")
     node.attribute("seed")
-    if node.op == "Dropout" and node.input(2) is not None and node.constant(2, "training_mode").any():
+    if (
+        node.op == "Dropout"
+        and node.input(2) is not None
+        and node.constant(2, "training_mode").any()
+    ):
         raise ModelError("is in training mode; export the model in evaluation mode")
     return node.input(0)
 
@@ -86,7 +90,9 @@ def softmax(node: Node) -> Value:
     rank = len(shape(node.input(0)))
     axis = node.attribute("axis", -1 if node.opset >= 13 else 1)
     if node.opset < 13 and axis not in (rank - 1, -1):
-        raise ModelError("Softmax over several axes (opset below 13) is not supported; use opset 13")
+        raise ModelError(
+            "Softmax over several axes (opset below 13) is not supported; use opset 13"
+        )
     return _hosted(node, {"axis": axis, "rank": rank})
 
 

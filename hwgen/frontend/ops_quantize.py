@@ -41,7 +41,12 @@ def quantize(node: Node) -> Value:
     context = node.context
     if isinstance(value, Input):
         tensor = context.input_port(
-            value.name, np.arange(value.ids.size).reshape(_port_shape(value)), np.float32, fmt, np.float32(float(scale)), zero
+            value.name,
+            np.arange(value.ids.size).reshape(_port_shape(value)),
+            np.float32,
+            fmt,
+            np.float32(float(scale)),
+            zero,
         )
         return Codes(Stream(tensor, value.ids), fmt)
     real = node.real(0)
@@ -58,13 +63,17 @@ def dequantize(node: Node) -> Value:
     block = node.attribute("block_size", 0)
     node.attribute("output_dtype", 0)
     if block:
-        raise ModelError("quantization in blocks is not supported; quantize per tensor or per channel")
+        raise ModelError(
+            "quantization in blocks is not supported; quantize per tensor or per channel"
+        )
     value = node.input(0)
     scale, zero = _scale(node), node.input(2)
     zeros = np.asarray(0) if zero is None else node.constant(2, "zero point").astype(np.int64)
     if isinstance(value, Constant):
         if value.array.dtype.kind not in "iu":
-            raise ModelError(f"dequantizes {value.array.dtype}; 8-bit and 32-bit integers are supported")
+            raise ModelError(
+                f"dequantizes {value.array.dtype}; 8-bit and 32-bit integers are supported"
+            )
         scale, zeros = (_along(a, axis, value.array.ndim) for a in (scale, zeros))
         try:
             codes = value.array.astype(np.int64) - zeros
@@ -86,7 +95,9 @@ def _along(array: np.ndarray, axis: int, rank: int) -> np.ndarray:
     if array.size == 1:
         return array.reshape(())
     if array.ndim != 1:
-        raise ModelError(f"scales of shape {list(array.shape)} are not supported; use one per channel")
+        raise ModelError(
+            f"scales of shape {list(array.shape)} are not supported; use one per channel"
+        )
     if not -rank <= axis < rank:
         raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
     place = [1] * rank
@@ -117,7 +128,9 @@ def _zero(node: Node, kind: int) -> tuple[int, Int]:
         return 0, FORMATS["int8" if kind == 3 else "uint8"]
     array = node.constant(2, "zero point")
     if array.dtype.name not in FORMATS or array.size != 1:
-        raise ModelError(f"quantizes to {array.dtype}; int8 and uint8 with one zero point are supported")
+        raise ModelError(
+            f"quantizes to {array.dtype}; int8 and uint8 with one zero point are supported"
+        )
     return int(array.ravel()[0]), FORMATS[array.dtype.name]
 
 
@@ -147,7 +160,9 @@ def _add(node: Node, real: Real, scale: Fraction, zero: int, fmt: Int, stem: str
     for term in real.terms:
         stream, factor, _ = one_term(Real((term,), ZERO))
         if context.graph.tensors[stream.tensor].fmt.bits > 8:
-            raise ModelError("adds a layer's result before it is quantized; quantize both inputs of the Add")
+            raise ModelError(
+                "adds a layer's result before it is quantized; quantize both inputs of the Add"
+            )
         streams.append(stream)
         scales.append(factor / scale)
     tensors = _aligned(node, streams)

@@ -43,7 +43,9 @@ def read(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
         onnx.checker.check_model(model)
     except onnx.checker.ValidationError as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        raise ModelError(f"the model breaks the ONNX specification: {' '.join(lines)[:300]}") from error
+        raise ModelError(
+            f"the model breaks the ONNX specification: {' '.join(lines)[:300]}"
+        ) from error
     return model
 
 
@@ -74,10 +76,14 @@ def _external(model: onnx.ModelProto, folder: Path | None) -> None:
                 f"initializer {tensor.name!r} is stored in {location!r}, outside the model's folder; refused"
             )
         if not path.is_file():
-            raise ModelError(f"initializer {tensor.name!r}: its external data file {location!r} is missing")
+            raise ModelError(
+                f"initializer {tensor.name!r}: its external data file {location!r} is missing"
+            )
         try:
             external_data_helper.load_external_data_for_tensor(tensor, str(folder))
         except (OSError, ValueError, onnx.checker.ValidationError) as error:
-            raise ModelError(f"initializer {tensor.name!r}: can't read {location!r}: {error}") from error
+            raise ModelError(
+                f"initializer {tensor.name!r}: can't read {location!r}: {error}"
+            ) from error
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]

@@ -1,7 +1,7 @@
 """What an ONNX value is while the model is lowered.
 
-Shapes are those of ONNX with the batch axis at 1. Numbers are exact: scales and offsets are Fractions, as scalars
-or as object arrays that broadcast against the shape.
+Shapes are those of ONNX with the batch axis at 1. Numbers are exact: scales and offsets are
+Fractions, as scalars or as object arrays that broadcast against the shape.
 """
 
 from __future__ import annotations
@@ -117,7 +117,9 @@ class Real:
         low, high = (None if v is None else v * scale + offset for v in (self.low, self.high))
         if self.clamped and np.any(np.asarray(scale) < 0):
             if not np.all(np.asarray(scale) <= 0):
-                raise ModelError("scales a clamped value up in some channels and down in others; quantize it first")
+                raise ModelError(
+                    "scales a clamped value up in some channels and down in others; quantize it first"
+                )
             low, high = high, low
         return Real(terms, self.offset * scale + offset, low, high, self.name)
 

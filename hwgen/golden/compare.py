@@ -13,7 +13,8 @@ MOST = 1 << 16  # inputs tried per channel
 
 
 def differing(node: Requantize) -> tuple[int, int]:
-    """(codes that differ, codes tried): all inputs of every channel, evenly thinned beyond 65,536."""
+    """(codes that differ, codes tried): all inputs of every channel, evenly thinned beyond
+    65,536."""
     steps = min(MOST, int((node.x_high - node.x_low).max()) + 1)
     low, high = node.x_low, node.x_high
     place = np.linspace(0, 1, steps).reshape(-1, *[1] * low.ndim)

@@ -38,7 +38,9 @@ def _window(node: Window, x: np.ndarray) -> np.ndarray:
         ((0, 0), (top, bottom), (left, right), (0, 0)),
         constant_values=node.pad_code,
     )
-    padded = np.pad(padded, ((0, 0), (0, 0), (0, 0), (0, node.blocks * node.block - image.shape[3])))
+    padded = np.pad(
+        padded, ((0, 0), (0, 0), (0, 0), (0, node.blocks * node.block - image.shape[3]))
+    )
     rows, columns = node.output_image
     taps = []
     for ky in range(node.kernel[0]):
@@ -51,7 +53,9 @@ def _window(node: Window, x: np.ndarray) -> np.ndarray:
                     x0 : x0 + (columns - 1) * node.stride[1] + 1 : node.stride[1],
                 ]
             )
-    stacked = np.stack(taps, axis=3).reshape(samples, rows * columns, len(taps), node.blocks, node.block)
+    stacked = np.stack(taps, axis=3).reshape(
+        samples, rows * columns, len(taps), node.blocks, node.block
+    )
     windows = stacked.transpose(0, 1, 3, 2, 4).reshape(samples, -1, len(taps) * node.block)
     return np.repeat(windows, node.repeat, axis=1)
 
@@ -69,7 +73,9 @@ def _linear(node: Linear, x: np.ndarray) -> np.ndarray:
     bound = np.abs(weight).sum(axis=2).max() * max(1, np.abs(x).max(initial=0))
     # Sums below 2**53 are exact in float64, whose matrix products are much faster.
     kind = np.float64 if bound < 1 << 53 else np.int64
-    result = by_group.astype(kind).reshape(groups, -1, taps * channels) @ weight.astype(kind).transpose(0, 2, 1)
+    result = by_group.astype(kind).reshape(groups, -1, taps * channels) @ weight.astype(
+        kind
+    ).transpose(0, 2, 1)
     result = result.astype(np.int64).reshape(groups, len(x), -1, outputs)
     return result.transpose(1, 2, 0, 3).reshape(len(x), -1, groups * outputs)
 
@@ -118,7 +124,8 @@ def _reorder(node: Reorder, x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)[:, np.ravel(node.order)]
 
 
-# A function of the node and its inputs, each (samples, *shape); returns one output (a Fork: the same for all).
+# A function of the node and its inputs, each (samples, *shape); returns one output (a Fork: the
+# same for all).
 EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Window: _window,
     Linear: _linear,
@@ -136,7 +143,8 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
 def run(
     graph: Graph, codes: dict[str, np.ndarray], keep: dict[str, np.ndarray] | None = None
 ) -> dict[str, np.ndarray]:
-    """Codes of all outputs, by port name, from those of all inputs: int64 (samples, elements) in stream order.
+    """Codes of all outputs, by port name, from those of all inputs: int64 (samples, elements) in
+    stream order.
 
     `keep`, if given, receives every tensor by name, shaped (samples, *shape).
     """

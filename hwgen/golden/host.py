@@ -13,13 +13,15 @@ from hwgen.ir import Graph, InputPort, OutputPort
 def encode(graph: Graph, inputs: dict[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
     """Codes (samples, elements) of every input port, in stream order.
 
-    `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is samples. Raises
-    `InputError` for a wrong name, shape or type.
+    `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is
+    samples. Raises `InputError` for a wrong name, shape or type.
     """
     ports = {port.name: port for port in graph.inputs}
     if not isinstance(inputs, dict):
         if len(ports) != 1:
-            raise InputError(f"the model has several inputs ({', '.join(ports)}): give arrays by name")
+            raise InputError(
+                f"the model has several inputs ({', '.join(ports)}): give arrays by name"
+            )
         inputs = {next(iter(ports)): inputs}
     for name in inputs:
         if name not in ports:
@@ -70,7 +72,8 @@ def _samples(port: InputPort, array: np.ndarray, shape: tuple[int, ...]) -> np.n
 
 
 def decode(graph: Graph, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Arrays by ONNX output name, leading axis samples, from codes (samples, elements) in stream order."""
+    """Arrays by ONNX output name, leading axis samples, from codes (samples, elements) in stream
+    order."""
     return {port.name: _decode(port, codes[port.name]) for port in graph.outputs}
 
 

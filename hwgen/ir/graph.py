@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 class Tensor:
     """A stream of integers for one sample: `shape` in stream order (row-major, channel last).
 
-    A word holds `lanes` elements. Up to C lanes, each row of C elements starts a new word and its last word is
-    padded with zeros; more lanes are a multiple of C and pack whole rows, and only the last word is padded.
+    A word holds `lanes` elements. Up to C lanes, each row of C elements starts a new word and its
+    last word is padded with zeros; more lanes are a multiple of C and pack whole rows, and only
+    the last word is padded.
     """
 
     shape: tuple[int, ...]
@@ -66,9 +67,9 @@ class Tensor:
 class InputPort:
     """An ONNX graph input: how the host turns an array into the codes of a stream.
 
-    code = clamp(round_half_even(x / scale) + zero_point) in float32 as QuantizeLinear does; `scale` None: the
-    input holds codes already. `index` has the ONNX shape of one sample (batch axis 1) and gives each element's
-    place in the stream.
+    code = clamp(round_half_even(x / scale) + zero_point) in float32 as QuantizeLinear does;
+    `scale` None: the input holds codes already. `index` has the ONNX shape of one sample (batch
+    axis 1) and gives each element's place in the stream.
     """
 
     name: str
@@ -81,10 +82,12 @@ class InputPort:
 
 @dataclass(frozen=True, eq=False)
 class OutputPort:
-    """An ONNX graph output: value = clip((code - zero_point) * scale + offset, *clip), then `host` operations.
+    """An ONNX graph output: value = clip((code - zero_point) * scale + offset, *clip), then `host`
+    operations.
 
-    `scale` (float32) and `offset` (float64, zero where the model ends in DequantizeLinear) have shape () or that
-    of `index`; `scale` None: the output is the codes. `host` are (name, attributes) pairs: softmax, argmax.
+    `scale` (float32) and `offset` (float64, zero where the model ends in DequantizeLinear) have
+    shape () or that of `index`; `scale` None: the output is the codes. `host` are (name,
+    attributes) pairs: softmax, argmax.
     """
 
     name: str

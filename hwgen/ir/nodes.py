@@ -1,8 +1,9 @@
 """Node kinds. Each has a golden function, an Amaranth component and a cost, one per kind.
 
-Every tensor is a stream of integers, row-major and channel last, without the sample axis. A node reads
-`inputs` and writes `outputs` (names of tensors). The comment `fold` marks fields that only say how much of the
-work is done at once: they never change the values of a whole network, and passes set them.
+Every tensor is a stream of integers, row-major and channel last, without the sample axis. A node
+reads `inputs` and writes `outputs` (names of tensors). The comment `fold` marks fields that only
+say how much of the work is done at once: they never change the values of a whole network, and
+passes set them.
 """
 
 from __future__ import annotations
@@ -35,9 +36,10 @@ class Node:
 class Window(Node):
     """Sliding windows: (H, W, C) -> (OH*OW*blocks*repeat, KH*KW*block), blocks = ceil(C / block).
 
-    Output row (oy, ox, b) holds the window at that place of channels b*block ... (b+1)*block - 1, ordered
-    (ky, kx, channel); positions outside the image hold `pad_code`, channels from C on hold 0. Every row comes
-    `repeat` times in a row. `image` is the (H, W, C) the input is seen as, whatever its own shape.
+    Output row (oy, ox, b) holds the window at that place of channels b*block ... (b+1)*block - 1,
+    ordered (ky, kx, channel); positions outside the image hold `pad_code`, channels from C on hold
+    0. Every row comes `repeat` times in a row. `image` is the (H, W, C) the input is seen as,
+    whatever its own shape.
     """
 
     image: tuple[int, int, int]
@@ -76,7 +78,8 @@ class Window(Node):
 
     @property
     def row_schedule(self) -> list[tuple[int, int]]:
-        """For each output row: image rows that must be held before it, and how many of them are free after it."""
+        """For each output row: image rows that must be held before it, and how many of them are
+        free after it."""
         schedule, freed = [], 0
         height, last = self.image[0], self.output_image[0] - 1
         for row in range(last + 1):
@@ -92,10 +95,11 @@ class Window(Node):
 class Linear(Node):
     """Grouped matrix-vector products: rows of windows in, rows of accumulators out, exact integers.
 
-    `weight` is (groups, outputs per group, taps, inputs per group and tap), zero point already subtracted.
-    The input is (P*ceil(groups/parallel)*repeat, taps*parallel*Cg): row (p, b) holds the groups b*parallel...,
-    ordered (tap, group, channel) as `Window` with block = parallel*Cg makes it, each row `repeat` times. The
-    output is (P, groups*Og): out[p, g, o] = sum over taps t and channels c of in[p, g, t, c] * weight[g, o, t, c].
+    `weight` is (groups, outputs per group, taps, inputs per group and tap), zero point already
+    subtracted. The input is (P*ceil(groups/parallel)*repeat, taps*parallel*Cg): row (p, b) holds
+    the groups b*parallel..., ordered (tap, group, channel) as `Window` with block = parallel*Cg
+    makes it, each row `repeat` times. The output is (P, groups*Og): out[p, g, o] = sum over taps t
+    and channels c of in[p, g, t, c] * weight[g, o, t, c].
     """
 
     weight: np.ndarray
@@ -124,9 +128,10 @@ class Reduce(Node):
 class Form:
     """An integer form of a requantization: u = x * multiplier + offset, q = u >> shift.
 
-    Where (u mod 2**shift) < correction and q is odd (even, if `flip`), q is one less: it lies on a tie that goes to
-    the even neighbour. Arrays have the shape of the node's scale; an Add has one multiplier per input. `radix_bits`
-    of the multiplier are used per clock cycle; None: all at once, in a pipeline whose adder tree has `levels`.
+    Where (u mod 2**shift) < correction and q is odd (even, if `flip`), q is one less: it lies on a
+    tie that goes to the even neighbour. Arrays have the shape of the node's scale; an Add has one
+    multiplier per input. `radix_bits` of the multiplier are used per clock cycle; None: all at
+    once, in a pipeline whose adder tree has `levels`.
     """
 
     multiplier: np.ndarray
@@ -156,10 +161,11 @@ class Form:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Requantize(Node):
-    """out = clamp(round_half_even(x * scale + offset) + zero_point, low, high), elementwise, exact rationals.
+    """out = clamp(round_half_even(x * scale + offset) + zero_point, low, high), elementwise, exact
+    rationals.
 
-    `scale`, `offset` (object arrays of Fraction), `low`, `high`, `x_low` and `x_high` (int64) have shape (C,) or
-    the whole tensor's; x is always within [x_low, x_high].
+    `scale`, `offset` (object arrays of Fraction), `low`, `high`, `x_low` and `x_high` (int64) have
+    shape (C,) or the whole tensor's; x is always within [x_low, x_high].
     """
 
     scale: np.ndarray

@@ -12,10 +12,12 @@ JITTER = 2
 
 
 def buffers(graph: Graph) -> None:
-    """Set the rows of every Window, and put a Queue where words wait for another branch or for a burst.
+    """Set the rows of every Window, and put a Queue where words wait for another branch or for a
+    burst.
 
-    Computed for the schedule in which every unit fires evenly over the interval. It needs no more room than it
-    is given, so the hardware, which fires as early as it can, reaches the same interval.
+    Computed for the schedule in which every unit fires evenly over the interval. It needs no more
+    room than it is given, so the hardware, which fires as early as it can, reaches the same
+    interval.
     """
     plan = schedule(graph, paced=True)
     nodes: list[Node] = []

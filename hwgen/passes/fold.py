@@ -1,4 +1,5 @@
-"""How much of each layer is done at once: pe outputs and simd inputs, fewest multipliers for a target."""
+"""How much of each layer is done at once: pe outputs and simd inputs, fewest multipliers for a
+target."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from hwgen.ir import Graph, Linear, Pool, Tensor, Window
 
 @dataclass(frozen=True)
 class Fold:
-    """A choice for one layer: `parallel` groups (a pool: channels), `pe` outputs, `simd` inputs at once."""
+    """A choice for one layer: `parallel` groups (a pool: channels), `pe` outputs, `simd` inputs at
+    once."""
 
     parallel: int
     pe: int
@@ -38,7 +40,9 @@ class Layer:
     @property
     def depthwise(self) -> bool:
         """Whether the layer works on channels at once (groups of one input, or a pool)."""
-        return isinstance(self.node, Pool) or (self.node.weight.shape[0] > 1 == self.node.weight.shape[3])
+        return isinstance(self.node, Pool) or (
+            self.node.weight.shape[0] > 1 == self.node.weight.shape[3]
+        )
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -100,7 +104,8 @@ def fold(
 ) -> int:
     """Set the folds of all layers; returns the target in cycles per sample.
 
-    Without `cycles` or `macs` the target is the longest stream of the network, one element per cycle.
+    Without `cycles` or `macs` the target is the longest stream of the network, one element per
+    cycle.
     """
     layers = [Layer(graph, node) for node in graph.nodes if isinstance(node, Linear | Pool)]
     chosen = _overrides(layers, overrides or {})
@@ -174,7 +179,11 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
         for layer, choice in zip(layers, folds, strict=True)
         if layer.node.name not in chosen
     ]
-    needs += [(t.rows, f"stream {name}") for name, t in graph.tensors.items() if name not in {layer.window.output for layer in layers}]
+    needs += [
+        (t.rows, f"stream {name}")
+        for name, t in graph.tensors.items()
+        if name not in {layer.window.output for layer in layers}
+    ]
     slowest, name = max(needs, default=(0, ""))
     if slowest > cycles:
         raise ConfigError(
@@ -192,9 +201,7 @@ def _apply(graph: Graph, layer: Layer, choice: Fold, target: int) -> None:
     else:
         groups, outputs, _, channels = node.weight.shape
         repeat = -(-outputs // choice.pe)
-        new = replace(
-            node, parallel=choice.parallel, pe=choice.pe, simd=choice.simd, repeat=repeat
-        )
+        new = replace(node, parallel=choice.parallel, pe=choice.pe, simd=choice.simd, repeat=repeat)
         block, lanes = choice.parallel * channels, choice.parallel * choice.simd
     graph.relane(node.output, choice.parallel * choice.pe)
     inner, taps = _window_lanes(layer, block, lanes, target, layer.depthwise)
@@ -206,8 +213,11 @@ def _apply(graph: Graph, layer: Layer, choice: Fold, target: int) -> None:
     graph.nodes[graph.nodes.index(node)] = new
 
 
-def _window_lanes(layer: Layer, block: int, lanes: int, target: int, whole: bool) -> tuple[int, int]:
-    """(elements of a pixel, taps) read at once: at least `lanes` in all, and the image within the target."""
+def _window_lanes(
+    layer: Layer, block: int, lanes: int, target: int, whole: bool
+) -> tuple[int, int]:
+    """(elements of a pixel, taps) read at once: at least `lanes` in all, and the image within the
+    target."""
     height, width, channels = layer.window.image
     given = layer.seen.channels
     view = given != channels

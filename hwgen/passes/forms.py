@@ -1,13 +1,14 @@
 """The cheapest integer form of every requantization that is exact for every reachable input.
 
-A node computes q(x) = clamp(round_half_even(x * M + B) + zero_point, low, high). q is monotone in x, so it is given
-by its thresholds: T(v), the least x with q(x) >= v, for each level v in (low, high]. The form
-u = x * m + b, q = u >> s is monotone too, so it is exact if and only if for each v
+A node computes q(x) = clamp(round_half_even(x * M + B) + zero_point, low, high). q is monotone in
+x, so it is given by its thresholds: T(v), the least x with q(x) >= v, for each level v in (low,
+high]. The form u = x * m + b, q = u >> s is monotone too, so it is exact if and only if for each v
 
     T(v) * m + b >= v * 2**s    and    (T(v) - 1) * m + b < v * 2**s,
 
-an interval for b per channel. Where no dyadic m will do (M = 1/6 has ties that go up before even and down before
-odd levels) the odd levels get the bound v * 2**s + c instead: a correction c common to all channels.
+an interval for b per channel. Where no dyadic m will do (M = 1/6 has ties that go up before even
+and down before odd levels) the odd levels get the bound v * 2**s + c instead: a correction c
+common to all channels.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def forms(graph: Graph) -> None:
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Requantize):
             form = _spread(requantize_form(node), node.cycles)
-            terms = limbs(graph.tensors[node.input].fmt.bits + 1) * limbs(form.multiplier_bits + 1) + 1
+            terms = (
+                limbs(graph.tensors[node.input].fmt.bits + 1) * limbs(form.multiplier_bits + 1) + 1
+            )
             form = replace(form, levels=(terms - 1).bit_length())
             graph.nodes[k] = replace(node, form=form)
         elif isinstance(node, Add):
@@ -41,7 +44,8 @@ def forms(graph: Graph) -> None:
 
 
 def limbs(bits: int) -> int:
-    """Parts of a signed operand of `bits` bits that suit 18-bit signed multipliers: 17 bits each but the last."""
+    """Parts of a signed operand of `bits` bits that suit 18-bit signed multipliers: 17 bits each
+    but the last."""
     return max(1, -(-(bits - 1) // LIMB_BITS))
 
 
@@ -107,7 +111,8 @@ def _approximate(node: Requantize) -> Form:
 
 @dataclass(frozen=True, eq=False)
 class Limits:
-    """Per distinct channel (rows), what u must satisfy for each level (columns), for scales made non-negative.
+    """Per distinct channel (rows), what u must satisfy for each level (columns), for scales made
+    non-negative.
 
     u(at_least) >= level and u(below) < level, where the masks `has_least`, `has_below` say so.
     """
@@ -153,9 +158,7 @@ def _limits(node: Requantize) -> Limits:
         scales.append(abs(scale))
         signs.append(sign)
     odd = (levels - node.zero_point) % 2 == 1
-    return Limits(
-        scales, np.array(signs), back, levels, odd, least, has_least, below, has_below
-    )
+    return Limits(scales, np.array(signs), back, levels, odd, least, has_least, below, has_below)
 
 
 def _thresholds(scale, offset, values: np.ndarray, x_low: int, x_high: int) -> np.ndarray:
@@ -234,13 +237,22 @@ def add_form(node: Add, a, b) -> Form:
     place = np.searchsorted(values, level)  # the first value >= level
     odd = (level - node.zero_point) % 2 == 1
     for shift in range(48):
-        pairs = [[int(s * (1 << shift) // 1) + step for step in (0, 1)] for s in map(Fraction, node.scale)]
+        pairs = [
+            [int(s * (1 << shift) // 1) + step for step in (0, 1)]
+            for s in map(Fraction, node.scale)
+        ]
         for m in ((p, q) for p in pairs[0] for q in pairs[1]):
             total = (codes[0] * m[0] + codes[1] * m[1])[order]
             least = np.minimum.accumulate(np.minimum.reduceat(total, starts)[::-1])[::-1]
             most = np.maximum.accumulate(np.maximum.reduceat(total, starts))
-            low = np.where(place < len(values), (level << shift) - least[np.minimum(place, len(values) - 1)], -(1 << 61))
-            high = np.where(place > 0, (level << shift) - 1 - most[np.maximum(place - 1, 0)], 1 << 61)
+            low = np.where(
+                place < len(values),
+                (level << shift) - least[np.minimum(place, len(values) - 1)],
+                -(1 << 61),
+            )
+            high = np.where(
+                place > 0, (level << shift) - 1 - most[np.maximum(place - 1, 0)], 1 << 61
+            )
             even_low, even_high = _ends(low, high, ~odd)
             odd_low, odd_high = _ends(low, high, odd)
             correction = max(0, even_low - odd_high)

@@ -33,7 +33,8 @@ def merge(graph: Graph) -> None:
 
 
 def budget(graph: Graph, target: int, bits: int | None, by_layer: Mapping[str, int]) -> None:
-    """Set the cycles a word may take, and the bits of approximate forms (of all, or by the layer's name)."""
+    """Set the cycles a word may take, and the bits of approximate forms (of all, or by the layer's
+    name)."""
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Requantize):
             layer = node.name.removesuffix(".requantize")

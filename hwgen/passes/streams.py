@@ -1,4 +1,5 @@
-"""Plumbing: copies for tensors read twice, words of the width each unit wants, registers at the ports."""
+"""Plumbing: copies for tensors read twice, words of the width each unit wants, registers at the
+ports."""
 
 from __future__ import annotations
 
@@ -51,7 +52,8 @@ def forks(graph: Graph) -> None:
 
 
 def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -> None:
-    """Set the lanes of all tensors so that none needs more than `target` words; `lanes` fixes those of ports."""
+    """Set the lanes of all tensors so that none needs more than `target` words; `lanes` fixes
+    those of ports."""
     lanes = dict(lanes or {})
     if unknown := set(lanes) - {port.name for port in (*graph.inputs, *graph.outputs)}:
         raise ConfigError(f"lanes: {sorted(unknown)} are no inputs or outputs of the model")
@@ -59,7 +61,9 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
     moved: dict[str, str] = {}
     for port in graph.inputs:
         x = graph.tensors[port.tensor]
-        graph.relane(port.tensor, _port_lanes(port.name, x, lanes) or _fewest(x, target, x.channels))
+        graph.relane(
+            port.tensor, _port_lanes(port.name, x, lanes) or _fewest(x, target, x.channels)
+        )
         moved[port.tensor] = _queue(graph, port.tensor)
     for node in nodes:
         wanted = _wanted(graph, node)
@@ -107,7 +111,8 @@ def _port_lanes(name: str, x: Tensor, lanes: Mapping[str, int]) -> int | None:
 
 
 def _fewest(x: Tensor, target: int, have: int) -> int:
-    """The fewest lanes within `target` words, of those that one conversion from `have` lanes reaches."""
+    """The fewest lanes within `target` words, of those that one conversion from `have` lanes
+    reaches."""
     for lanes in range(1, have + 1):
         if replace(x, lanes=lanes).words <= target and _direct(have, lanes, x.channels):
             return lanes
@@ -123,7 +128,8 @@ def _direct(a: int, b: int, row: int) -> bool:
 
 
 def _resize(graph: Graph, tensor: str, lanes: int) -> str:
-    """The tensor in words of `lanes` elements, by way of a width both divide where they don't divide each other."""
+    """The tensor in words of `lanes` elements, by way of a width both divide where they don't
+    divide each other."""
     x = graph.tensors[tensor]
     if x.lanes == lanes:
         return tensor

@@ -19,10 +19,11 @@ def lane_bytes(x: Tensor) -> int:
 class AxiSink(wiring.Component):
     """AXI4-Stream in. Beats of one sample end with tlast.
 
-    A sample that ends early is filled up with zeros, one that goes on is cut, so that the next one starts right;
-    either sets `o_error` until reset. Latency: 0. Initiation interval: 1.
+    A sample that ends early is filled up with zeros, one that goes on is cut, so that the next one
+    starts right; either sets `o_error` until reset. Latency: 0. Initiation interval: 1.
 
-    Members: `tdata` (lanes of whole bytes, lane 0 lowest), `tvalid`, `tready`, `tlast`; `o`: the words; `o_error`.
+    Members: `tdata` (lanes of whole bytes, lane 0 lowest), `tvalid`, `tready`, `tlast`; `o`: the
+    words; `o_error`.
     """
 
     def __init__(self, x: Tensor) -> None:
@@ -65,7 +66,8 @@ class AxiSink(wiring.Component):
 
 
 class AxiSource(wiring.Component):
-    """AXI4-Stream out: lanes extended to whole bytes, zero behind the end of a row, tlast on a sample's last beat.
+    """AXI4-Stream out: lanes extended to whole bytes, zero behind the end of a row, tlast on a
+    sample's last beat.
 
     Latency: 0. Initiation interval: 1.
 

@@ -6,7 +6,8 @@ from amaranth.hdl import Const, Module, Signal, Value
 
 
 def counter(m: Module, period: int, step, name: str) -> tuple[Value, Value]:
-    """A register counting 0 ... period - 1 wherever `step` is high; returns (count, count is the last)."""
+    """A register counting 0 ... period - 1 wherever `step` is high; returns (count, count is the
+    last)."""
     if period == 1:
         return Const(0, 1), Const(1, 1)
     count = Signal(range(period), name=name)

@@ -18,9 +18,9 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class LinearUnit(wiring.Component):
     """y[p, g, o] = sum over k of x[p, g, k] * weight[g, o, k], exact.
 
-    `parallel` groups, `pe` outputs of each and `simd` inputs of each at once; the weights come from one memory
-    in the order of use. Latency: 2 + Dot.latency(simd) cycles from a row's last word. Initiation interval:
-    ceil(inputs / simd) cycles per output word.
+    `parallel` groups, `pe` outputs of each and `simd` inputs of each at once; the weights come
+    from one memory in the order of use. Latency: 2 + Dot.latency(simd) cycles from a row's last
+    word. Initiation interval: ceil(inputs / simd) cycles per output word.
 
     Members: `i`: words of parallel * simd elements; `o`: words of parallel * pe accumulators.
     `parts`: what makes the modules it instantiates, by name; `files`: its memory files.
@@ -30,9 +30,14 @@ class LinearUnit(wiring.Component):
         self._node = node
         weights = _fold(node)
         self._words = weights.shape[-4]
-        self._weight_format = Int(
-            max(2, int_holding(min(0, int(weights.min())), max(0, int(weights.max()))).bits), True
-        ) if weights.min() < 0 else int_holding(0, max(1, int(weights.max())))
+        self._weight_format = (
+            Int(
+                max(2, int_holding(min(0, int(weights.min())), max(0, int(weights.max()))).bits),
+                True,
+            )
+            if weights.min() < 0
+            else int_holding(0, max(1, int(weights.max())))
+        )
         depth = int(np.prod(weights.shape[:-3]))
         self._rom = Rom(weights.reshape(depth, -1), self._weight_format.bits, "weights")
         self.files = self._rom.files
@@ -88,11 +93,15 @@ class LinearUnit(wiring.Component):
         per_tap = node.weight.shape[3]
         totals = []
         for g in range(node.parallel):
-            lanes = [
-                (t * node.parallel + g) * per_tap + c
-                for t in range(node.simd // per_tap)
-                for c in range(per_tap)
-            ] if node.parallel > 1 else list(range(node.simd))
+            lanes = (
+                [
+                    (t * node.parallel + g) * per_tap + c
+                    for t in range(node.simd // per_tap)
+                    for c in range(per_tap)
+                ]
+                if node.parallel > 1
+                else list(range(node.simd))
+            )
             operands = Signal(data.ArrayLayout(x.shape().elem_shape, node.simd), name=f"x{g}")
             m.d.comb += [operands[k].eq(x[lane]) for k, lane in enumerate(lanes)]
             for o in range(node.pe):
@@ -112,7 +121,8 @@ class LinearUnit(wiring.Component):
 
 
 def _fold(node: Linear) -> np.ndarray:
-    """Weights in the order of use: (blocks, repeats, words, parallel, pe, simd), zero where nothing is left."""
+    """Weights in the order of use: (blocks, repeats, words, parallel, pe, simd), zero where
+    nothing is left."""
     groups, outputs, taps, channels = node.weight.shape
     if node.parallel == 1:
         flat = node.weight.reshape(groups, outputs, taps * channels)

@@ -16,9 +16,11 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class PoolUnit(wiring.Component):
     """y[p, c] = max or sum over taps t of x[p, t, c], `block` channels and `simd` taps at once.
 
-    Latency: 2 cycles from a window's last word. Initiation interval: ceil(taps / simd) cycles per output word.
+    Latency: 2 cycles from a window's last word. Initiation interval: ceil(taps / simd) cycles per
+    output word.
 
-    Members: `i`: words of simd * block elements, ordered (tap, channel); `o`: words of `block` elements.
+    Members: `i`: words of simd * block elements, ordered (tap, channel); `o`: words of `block`
+    elements.
     """
 
     def __init__(self, node: Pool, x: Tensor, y: Tensor) -> None:
@@ -28,7 +30,8 @@ class PoolUnit(wiring.Component):
         )
 
     def elaborate(self, _platform) -> Module:
-        """Register the word, reduce it over its taps, then into the accumulator that is the output."""
+        """Register the word, reduce it over its taps, then into the accumulator that is the
+        output."""
         m = Module()
         node = self._node
         words = -(-node.taps // node.simd)

@@ -40,9 +40,7 @@ class ReduceUnit(wiring.Component):
         read, write = sums.read_port(domain="comb"), sums.write_port()
         total, out, out_valid = Signal(layout), Signal(layout), Signal()
         for lane in range(layout.length):
-            m.d.comb += total[lane].eq(
-                Mux(row == 0, 0, read.data[lane]) + self.i.payload[lane]
-            )
+            m.d.comb += total[lane].eq(Mux(row == 0, 0, read.data[lane]) + self.i.payload[lane])
         m.d.comb += [
             read.addr.eq(word),
             write.addr.eq(word),

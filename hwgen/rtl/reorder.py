@@ -15,8 +15,8 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class ReorderUnit(wiring.Component):
     """y.flat[k] = x.flat[order[k]], one element per word.
 
-    Two banks: a sample is written while the one before is read. Latency: 3 cycles from a sample's last element
-    to the first of the output. Initiation interval: 1 per element.
+    Two banks: a sample is written while the one before is read. Latency: 3 cycles from a sample's
+    last element to the first of the output. Initiation interval: 1 per element.
 
     Members: `i`, `o`.
     """

@@ -17,8 +17,9 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class RequantizeUnit(wiring.Component):
     """y = clamp((x * m + b) >> s, low, high) with the form's tie correction, per channel.
 
-    Parallel (`form.radix_bits` None): latency `form.latency`, initiation interval 1. Serial: `form.radix_bits` bits of m per
-    cycle, all lanes at once: latency `form.latency`, initiation interval `form.steps`.
+    Parallel (`form.radix_bits` None): latency `form.latency`, initiation interval 1. Serial:
+    `form.radix_bits` bits of m per cycle, all lanes at once: latency `form.latency`, initiation
+    interval `form.steps`.
 
     Members: `i`, `o`: words of the same lanes. `files`: its memory files.
     """
@@ -74,7 +75,9 @@ class RequantizeUnit(wiring.Component):
         count = form.steps - 2
         left = Signal(range(count + 2))
         ce, finishing, take = Signal(), Signal(), Signal()
-        tail = Signal(form.latency - form.steps + 1)  # a word in the total, ... in the output register
+        tail = Signal(
+            form.latency - form.steps + 1
+        )  # a word in the total, ... in the output register
         total_valid, out_valid = tail[0], tail[-1]
         m.d.comb += [
             self.i.ready.eq(left == 0),
@@ -101,7 +104,9 @@ class RequantizeUnit(wiring.Component):
             with m.If(take):
                 m.d.sync += [x.eq(self.i.payload[lane]), high_part.eq(0), rest.eq(multiplier)]
             with m.Elif(left > 1):
-                partial = sum((Mux(rest[k], x << k, 0) for k in range(radix)), high_part.as_signed())
+                partial = sum(
+                    (Mux(rest[k], x << k, 0) for k in range(radix)), high_part.as_signed()
+                )
                 step = Signal(Int(width + 1 + 2 * radix, True).bits, name=f"step{lane}")
                 m.d.comb += step.eq(partial)
                 m.d.sync += [
@@ -115,7 +120,8 @@ class RequantizeUnit(wiring.Component):
 
 
 class Parameters:
-    """Multiplier, offset and limits of each lane, out of a memory where they change from word to word."""
+    """Multiplier, offset and limits of each lane, out of a memory where they change from word to
+    word."""
 
     def __init__(self, node: Requantize, x: Tensor) -> None:
         form = node.form
@@ -139,7 +145,8 @@ class Parameters:
             self._words.append(flat.reshape(-1, lanes)[: max(1, period)])
 
     def read(self, m: Module, ce, step) -> list[tuple]:
-        """(multiplier, offset, low, high) of each lane, the cycle after `ce`; `step` goes on to the next word."""
+        """(multiplier, offset, low, high) of each lane, the cycle after `ce`; `step` goes on to
+        the next word."""
         period = max(len(words) for words in self._words)
         address, _ = counter(m, period, step, "parameter_word")
         lanes = []

@@ -14,9 +14,9 @@ from hwgen.rtl.stream import WordSignature
 class WidenUnit(wiring.Component):
     """Collects words of `x.lanes` elements into words of `y.lanes`.
 
-    One of the two divides the other, or `y.lanes` is a whole row. A row's (beyond C lanes: a sample's) last word
-    goes out as soon as its last element is there. Latency: 1 cycle from the last element of a word. Initiation
-    interval: 1 per input word.
+    One of the two divides the other, or `y.lanes` is a whole row. A row's (beyond C lanes: a
+    sample's) last word goes out as soon as its last element is there. Latency: 1 cycle from the
+    last element of a word. Initiation interval: 1 per input word.
 
     Members: `i`, `o`.
     """
@@ -57,9 +57,9 @@ class WidenUnit(wiring.Component):
 class NarrowUnit(wiring.Component):
     """Hands out each word of `x.lanes` elements as words of `y.lanes`.
 
-    `y.lanes` divides `x.lanes`, or `x.lanes` is a whole row. Parts that lie behind the end of a row (beyond C
-    lanes: of the sample) are left out. Latency: 1 cycle to the first part. Initiation interval: the parts of
-    the word.
+    `y.lanes` divides `x.lanes`, or `x.lanes` is a whole row. Parts that lie behind the end of a
+    row (beyond C lanes: of the sample) are left out. Latency: 1 cycle to the first part.
+    Initiation interval: the parts of the word.
 
     Members: `i`, `o`.
     """

@@ -14,14 +14,16 @@ BLOCK_BITS = 1 << 11
 
 
 class Rom:
-    """`words[k]` one cycle of `ce` after address k; `files` holds the text of its $readmemh file, if any.
+    """`words[k]` one cycle of `ce` after address k; `files` holds the text of its $readmemh file,
+    if any.
 
-    The initial values of Verilog memories cost megabytes of text, so memories from FILE_BITS bits up are
-    instances of rtl_templates/hwgen_rom.v, which reads a file.
+    The initial values of Verilog memories cost megabytes of text, so memories from FILE_BITS bits
+    up are instances of rtl_templates/hwgen_rom.v, which reads a file.
     """
 
     def __init__(self, words: np.ndarray, bits: int, name: str) -> None:
-        """`words` are codes (depth, elements): element 0 lowest, `bits` two's complement bits each."""
+        """`words` are codes (depth, elements): element 0 lowest, `bits` two's complement bits
+        each."""
         self.depth, elements = words.shape
         self.width = elements * bits
         self._packed = _pack(words, bits)

@@ -15,9 +15,9 @@ from hwgen.rtl.stream import WordSignature
 class WindowUnit(wiring.Component):
     """Writes the image into a buffer of `rows` rows and reads each window `repeat` times.
 
-    The reader starts a row of windows when all image rows it needs are there, and frees them when no later
-    window needs them; `taps` kernel positions are read at once from as many copies of the memory.
-    Latency: 4 cycles from the last word needed. Initiation interval: 1 per word, in or out.
+    The reader starts a row of windows when all image rows it needs are there, and frees them when
+    no later window needs them; `taps` kernel positions are read at once from as many copies of the
+    memory. Latency: 4 cycles from the last word needed. Initiation interval: 1 per word, in or out.
 
     Members: `i`: the image; `o`: words of taps * i.lanes elements.
     """
@@ -65,7 +65,8 @@ class WindowUnit(wiring.Component):
         return memory, row_written
 
     def _sequence(self, m: Module, ce: Signal, row_written: Signal):
-        """The counters of the loops (row, column, block, repeat, taps, word), the innermost last."""
+        """The counters of the loops (row, column, block, repeat, taps, word), the innermost
+        last."""
         node = self._node
         rows, columns = self._out
         step, fresh = Signal(), Signal(init=1)
@@ -83,7 +84,9 @@ class WindowUnit(wiring.Component):
         m.d.comb += row_end.eq(turn & block_last & column_last)
         row, image_last = counter(m, rows, row_end, "row")
 
-        available, needed, freed = (Signal(range(node.rows + 1), name=n) for n in ("available", "needed", "freed"))
+        available, needed, freed = (
+            Signal(range(node.rows + 1), name=n) for n in ("available", "needed", "freed")
+        )
         self._row_table(m, row, needed, freed)
         m.d.comb += step.eq(ce & (~fresh | (available >= needed)))
         m.d.sync += available.eq(available + row_written - Mux(row_end, freed, 0))
@@ -121,7 +124,9 @@ class WindowUnit(wiring.Component):
         base, delta = Signal(range(depth), init=start), Signal(range(depth))
         by_block, by_column, by_row, by_image = (d % depth for d in deltas)
         m.d.comb += delta.eq(
-            Mux(block_last, Mux(column_last, Mux(image_last, by_image, by_row), by_column), by_block)
+            Mux(
+                block_last, Mux(column_last, Mux(image_last, by_image, by_row), by_column), by_block
+            )
         )
         with m.If(turn):
             m.d.sync += base.eq(self._modulo(base + delta))
@@ -138,7 +143,11 @@ class WindowUnit(wiring.Component):
         node = self._node
         position, tap, row, column, freed = positions
         valid = [Signal(name=f"valid{k}") for k in range(3)]
-        freed1, freed2, position1 = Signal.like(released), Signal.like(released), Signal.like(position)
+        freed1, freed2, position1 = (
+            Signal.like(released),
+            Signal.like(released),
+            Signal.like(position),
+        )
         with m.If(ce):
             m.d.sync += [
                 position1.eq(position),
@@ -184,7 +193,8 @@ class WindowUnit(wiring.Component):
             axis_flags = []
             for k in range(node.kernel[axis]):
                 reach = [
-                    o for o in range(self._out[axis])
+                    o
+                    for o in range(self._out[axis])
                     if 0 <= o * node.stride[axis] - before + k * node.dilation[axis] < size
                 ]
                 inside = Const(bool(reach), 1)

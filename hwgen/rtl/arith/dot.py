@@ -13,8 +13,9 @@ from hwgen.rtl.stream import shape_of
 class Dot(wiring.Component):
     """o = sum over k of i_x[k] * i_w[k], exact.
 
-    Registers before and behind every product and behind every level of the adder tree: products map to DSP blocks,
-    and neither a memory nor an adder shares a cycle with a multiplier. Latency: `latency` cycles of `i_ce`. Initiation interval: 1.
+    Registers before and behind every product and behind every level of the adder tree: products
+    map to DSP blocks, and neither a memory nor an adder shares a cycle with a multiplier. Latency:
+    `latency` cycles of `i_ce`. Initiation interval: 1.
 
     Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
     """
@@ -53,7 +54,9 @@ class Dot(wiring.Component):
             depth += 1
             pairs = [level[k : k + 2] for k in range(0, len(level), 2)]
             level = [
-                self._register(m, pair[0] + pair[1] if len(pair) == 2 else pair[0], f"sum{depth}_{k}")
+                self._register(
+                    m, pair[0] + pair[1] if len(pair) == 2 else pair[0], f"sum{depth}_{k}"
+                )
                 for k, pair in enumerate(pairs)
             ]
         m.d.comb += self.o.eq(level[0])

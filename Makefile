@@ -1,0 +1,47 @@
+# Everything in an environment of its own: nothing is needed but python3 (3.11), a C++ compiler, make and perl.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export HWGEN_CACHE ?= $(CURDIR)/.cache
+
+help: ## this text
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(VENV)/run: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/dev: $(VENV)/run
+	$(BIN)/pip install --quiet --editable '.[test,docs]'
+	touch $@
+
+demo: $(VENV)/run ## handwritten digits: ONNX to Verilog in demo/, simulated on real inputs
+	$(BIN)/hwgen build models/digits_mlp.onnx -o demo --cycles 2048
+	$(BIN)/hwgen simulate demo --inputs models/digits_mlp.npz
+	@echo "Verilog, testbench and manifest: demo/"
+
+test: $(VENV)/dev ## all tests
+	$(BIN)/python -m pytest -n auto --dist worksteal
+
+lint: $(VENV)/dev ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+sim: $(VENV)/dev ## the tests that simulate whole models
+	$(BIN)/python -m pytest -n auto -m model
+
+synth: $(VENV)/dev ## the tests that synthesize, place and route
+	$(BIN)/python -m pytest -n auto -m synth
+
+bench: $(VENV)/dev ## speed of simulation and of building
+	$(BIN)/python -m benchmarks
+
+docs: $(VENV)/dev ## the pages, in build/docs
+	$(BIN)/mkdocs build --quiet --strict --site-dir build/docs
+
+clean: ## remove what was made
+	rm -rf $(VENV) .cache build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
+
+.PHONY: help demo test lint sim synth bench docs clean
