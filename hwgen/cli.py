@@ -68,7 +68,8 @@ def build(
     design.save(output)
     predicted = design.predicted
     print(
-        f"{output}: {len(design.verilog().splitlines())} lines of Verilog in {', '.join(sorted(design.sources))}"
+        f"{output}: {len(design.verilog().splitlines())} lines of Verilog in "
+        f"{', '.join(sorted(design.sources))}"
     )
     print(
         f"predicted: {predicted.interval} cycles per inference, latency {predicted.latency} cycles"
@@ -115,7 +116,7 @@ def simulate(
     if output is not None:
         try:
             with output.open("wb") as file:
-                np.savez(file, **result.outputs)
+                np.savez(file, allow_pickle=False, **result.outputs)
         except OSError as error:
             raise ConfigError(f"can't write {output}: {error.strerror}") from error
     print(f"samples: {samples}")

@@ -64,18 +64,18 @@ def _every(words: int, group: int, latency: int) -> list[Process]:
     return [Process(count, count // group, latency)]
 
 
-def _window(node: Window, x: Tensor, _y: Tensor) -> list[Process]:
+def _window(node: Window, x: Tensor, y: Tensor) -> list[Process]:
     """The writer makes image rows, the reader needs them."""
-    height, width, channels = node.image
+    height = node.image[0]
     row_words = x.words // height
     written = np.arange(1, x.words + 1)
     out_rows, _ = node.output_image
-    per_row = _y.words // out_rows
+    per_row = y.words // out_rows
     needed, freed = [], 0
     for held, after in node.row_schedule:
         needed.append(freed + held)
         freed += after
-    made = np.arange(1, _y.words + 1)
+    made = np.arange(1, y.words + 1)
     return [
         Process(written, written // row_words, 1, paced=False),
         Process(np.repeat(needed, per_row), made, 3),
@@ -163,7 +163,7 @@ class Schedule:
 def interval(graph: Graph) -> int:
     """Cycles per sample in the steady state: the most any process or port needs."""
     firings = [process.firings for node in graph.nodes for process in timing(node, graph)]
-    ports = [graph.tensors[port.tensor].words for port in (*graph.inputs, *graph.outputs)]
+    ports = [graph.tensors[tensor].words for tensor in graph.port_tensors()]
     return max(firings + ports)
 
 

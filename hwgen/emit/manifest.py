@@ -15,9 +15,12 @@ from hwgen.passes.fold import multipliers
 from hwgen.rtl.axi import lane_bytes
 
 CONVENTION = (
-    "lanes of whole bytes, sign-extended, lane 0 lowest; up to `channels` lanes every row of `channels` elements "
-    "starts a new beat, with more the rows are packed; unused lanes are zero; tlast ends each sample; "
-    "`layout`[k] is the place in the flattened ONNX tensor of stream element k (null: the same order)"
+    "lanes of whole bytes, sign-extended, lane 0 lowest; up to `channels` lanes every row of "
+    "`channels` elements "
+    "starts a new beat, with more the rows are packed; unused lanes are zero; tlast ends "
+    "each sample; "
+    "`layout`[k] is the place in the flattened ONNX tensor of stream element k (null: the "
+    "same order)"
 )
 
 
@@ -79,7 +82,10 @@ def _output(port: Port, sink: OutputPort) -> dict:
     quantization = None
     if sink.scale is not None:
         quantization = {
-            "formula": "value = clip((code - zero_point) * scale + offset, low, high), then the host operations",
+            "formula": (
+                "value = clip((code - zero_point) * scale + offset, low, high), then "
+                "the host operations"
+            ),
             "scale": _numbers(sink.scale),
             "zero_point": _numbers(sink.zero_point),
             "offset": _numbers(0.0 if sink.offset is None else sink.offset),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -36,7 +35,7 @@ def save(folder: Path, files: Mapping[str, str | bytes]) -> None:
         scratch.chmod(0o755)
         if folder.is_dir():
             shutil.rmtree(folder)
-        os.replace(scratch, folder)
+        scratch.replace(folder)
     except OSError as error:
         raise ConfigError(f"can't write {folder}: {error.strerror or error}") from error
     finally:

@@ -70,17 +70,21 @@ class Port:
 def top_ports(graph: Graph) -> tuple[list[Port], list[Port]]:
     """The AXI4-Stream ports of inputs and outputs, with the tensor's name in the prefix where
     there are several."""
-    sides = []
-    for stem, ports in (("s_axis", graph.inputs), ("m_axis", graph.outputs)):
+
+    def side(stem: str, ports: list[tuple[str, str]]) -> list[Port]:
         taken: set[str] = set()
-        infix = [f"_{unique(identifier(p.name), taken)}" if len(ports) > 1 else "" for p in ports]
-        sides.append(
-            [
-                Port(port.name, f"{stem}{middle}_", graph.tensors[port.tensor])
-                for port, middle in zip(ports, infix, strict=True)
-            ]
-        )
-    return sides[0], sides[1]
+        infix = [
+            f"_{unique(identifier(name), taken)}" if len(ports) > 1 else "" for name, _ in ports
+        ]
+        return [
+            Port(name, f"{stem}{middle}_", graph.tensors[tensor])
+            for (name, tensor), middle in zip(ports, infix, strict=True)
+        ]
+
+    return (
+        side("s_axis", [(port.name, port.tensor) for port in graph.inputs]),
+        side("m_axis", [(port.name, port.tensor) for port in graph.outputs]),
+    )
 
 
 class Top(wiring.Component):

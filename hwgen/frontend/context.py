@@ -73,7 +73,8 @@ class Node:
         value = self.input(k)
         if not isinstance(value, Real):
             raise ModelError(
-                f"input {k} is not quantized; quantize the model with QuantizeLinear and DequantizeLinear pairs, "
+                f"input {k} is not quantized; quantize the model with QuantizeLinear and "
+                f"DequantizeLinear pairs, "
                 "for example with onnxruntime.quantization.quantize_static"
             )
         return value
@@ -355,11 +356,13 @@ def one_term(value: Real) -> tuple[Stream, Fraction, int]:
     """(stream, scale, zero point) of a value that is (codes - zero point) * scale."""
     if len(value.terms) != 1:
         raise ModelError(
-            "reads a sum that is not quantized; put QuantizeLinear and DequantizeLinear behind the Add"
+            "reads a sum that is not quantized; put QuantizeLinear and DequantizeLinear "
+            "behind the Add"
         )
     if value.clamped:
         raise ModelError(
-            "reads an activation that is not quantized; put QuantizeLinear and DequantizeLinear between"
+            "reads an activation that is not quantized; put QuantizeLinear and "
+            "DequantizeLinear between"
         )
     (term,) = value.terms
     scale = uniform(term.scale, "the scale of its input")

@@ -162,7 +162,8 @@ def _input_shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tup
         )
     if len(size) > 1 and size[0] != 1:
         raise ModelError(
-            f"input {value.name!r} has a fixed batch of {size[0]}: export it with batch 1 or dynamic, "
+            f"input {value.name!r} has a fixed batch of {size[0]}: export it with batch 1 or "
+            f"dynamic, "
             f"or give --shape {value.name}={','.join(map(str, [1, *size[1:]]))}"
         )
     return tuple(size)
@@ -232,7 +233,7 @@ def _format(value: Value) -> str:
     )
 
 
-def _folded(values: list[Value]) -> str:
+def _folded(values: Sequence[Value]) -> str:
     if values and isinstance(values[0], Hosted):
         return "host"
     return "folded" if values else ""
@@ -242,10 +243,11 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
     """An output port per model output that could be lowered; the rest has its reason in a row."""
     failed = any(row.reason for row in walk.rows)
     for value in graph.output:
-        result = walk.values.get(value.name, Unknown())
+        result: Value = walk.values.get(value.name, Unknown())
         operations: tuple = ()
         if isinstance(result, Hosted):
-            result, operations = result.value, result.operations
+            operations = result.operations
+            result = result.value
         if isinstance(result, Codes):
             port = walk.context.code_port(value.name, result)
         elif isinstance(result, Real):
@@ -254,7 +256,8 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
             continue
         else:
             raise ModelError(
-                f"output {value.name!r} does not depend on a quantized input: quantize the model first, "
+                f"output {value.name!r} does not depend on a quantized input: quantize the "
+                f"model first, "
                 "for example with onnxruntime.quantization.quantize_static"
             )
         port = replace(port, host=operations)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-
 import numpy as np
 
 from hwgen.errors import ModelError
@@ -11,7 +9,6 @@ from hwgen.frontend.constants import scalar_list
 from hwgen.frontend.context import Node, numbers, one_term, weights
 from hwgen.frontend.values import (
     Codes,
-    Constant,
     Numbers,
     Real,
     Scaled,
@@ -19,7 +16,6 @@ from hwgen.frontend.values import (
     Term,
     Value,
     exact,
-    rearrange,
 )
 from hwgen.ir import Linear, Pool, Reduce, Tensor, Window
 
@@ -31,7 +27,8 @@ def conv(node: Node) -> Value:
     rank = w.codes.ndim - 2
     if rank not in (1, 2) or stream.ids.ndim != rank + 2:
         raise ModelError(
-            f"convolves {list(stream.ids.shape)} with weights {list(w.codes.shape)}; 1-D and 2-D are supported"
+            f"convolves {list(stream.ids.shape)} with weights {list(w.codes.shape)}; 1-D and "
+            f"2-D are supported"
         )
     if rank == 1:  # a line is an image of width 1
         w = Scaled(w.codes[..., None], w.scale[..., None] if w.scale.ndim else w.scale)
@@ -41,7 +38,8 @@ def conv(node: Node) -> Value:
     channels = stream.ids.shape[1]
     if per_group * groups != channels or outputs % groups or list(declared) != kernel[:rank]:
         raise ModelError(
-            f"the weights {list(w.codes.shape)[: rank + 2]} don't fit an input of {channels} channels in {groups} groups"
+            f"the weights {list(w.codes.shape)[: rank + 2]} don't fit an input of {channels} "
+            f"channels in {groups} groups"
         )
     tensor, image = node.context.channel_last(stream, node.name)
     window = _window(node, tensor, image, (kernel[0], kernel[1]), rank, zero)
@@ -119,9 +117,9 @@ def _window(node: Node, tensor: str, image, kernel, rank: int, pad_code: int) ->
         outputs=(context.graph.fresh(f"{tensor}_windows"),),
         image=tuple(image),
         kernel=tuple(kernel),
-        stride=tuple(strides),
-        dilation=tuple(dilations),
-        pads=(*before, *after),
+        stride=(strides[0], strides[1]),
+        dilation=(dilations[0], dilations[1]),
+        pads=(before[0], before[1], after[0], after[1]),
         pad_code=pad_code,
         block=image[2],
     )
@@ -194,10 +192,15 @@ def gemm(node: Node) -> Value:
         raise ModelError("transA=1 is not supported; transpose the input when exporting")
     w = weights(node.input(1))
     if not node.attribute("transB", 0):
-        w = rearrange(w, lambda a: a.T)
+        w = transposed(w)
     outputs = w.codes.shape[0]
     bias = (_bias(node, outputs) * beta).reshape(1, outputs)
     return _matrix(node, node.real(0), Scaled(w.codes, np.asarray(w.scale * alpha)), bias)
+
+
+def transposed(w: Scaled) -> Scaled:
+    """A matrix of weights with its outputs first."""
+    return Scaled(w.codes.T, w.scale.T)
 
 
 def matmul(node: Node) -> Value:
@@ -206,9 +209,7 @@ def matmul(node: Node) -> Value:
     if w.codes.ndim != 2:
         raise ModelError(f"its weights {list(w.codes.shape)} must be a matrix")
     outputs = w.codes.shape[1]
-    return _matrix(
-        node, node.real(0), rearrange(w, lambda a: a.T), exact(np.zeros((1, outputs), int))
-    )
+    return _matrix(node, node.real(0), transposed(w), exact(np.zeros((1, outputs), int)))
 
 
 def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:

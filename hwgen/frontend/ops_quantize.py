@@ -80,7 +80,8 @@ def dequantize(node: Node) -> Value:
             np.broadcast_shapes(scale.shape, codes.shape)
         except ValueError as error:
             raise ModelError(
-                f"the scale's {scale.size} elements don't fit axis {axis} of {list(value.array.shape)}"
+                f"the scale's {scale.size} elements don't fit axis {axis} of "
+                f"{list(value.array.shape)}"
             ) from error
         return Scaled(codes, scale)
     if not isinstance(value, Codes):

@@ -68,12 +68,14 @@ def _external(model: onnx.ModelProto, folder: Path | None) -> None:
         location = external_data_helper.ExternalDataInfo(tensor).location
         if folder is None:
             raise ModelError(
-                f"initializer {tensor.name!r} is stored in {location!r}: give the path of the model, not its bytes"
+                f"initializer {tensor.name!r} is stored in {location!r}: give the path of "
+                f"the model, not its bytes"
             )
         path = (folder / location).resolve()
         if Path(location).is_absolute() or not path.is_relative_to(folder.resolve()):
             raise ModelError(
-                f"initializer {tensor.name!r} is stored in {location!r}, outside the model's folder; refused"
+                f"initializer {tensor.name!r} is stored in {location!r}, outside the model's "
+                f"folder; refused"
             )
         if not path.is_file():
             raise ModelError(

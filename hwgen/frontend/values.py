@@ -118,7 +118,8 @@ class Real:
         if self.clamped and np.any(np.asarray(scale) < 0):
             if not np.all(np.asarray(scale) <= 0):
                 raise ModelError(
-                    "scales a clamped value up in some channels and down in others; quantize it first"
+                    "scales a clamped value up in some channels and down in others; quantize "
+                    "it first"
                 )
             low, high = high, low
         return Real(terms, self.offset * scale + offset, low, high, self.name)
@@ -164,6 +165,8 @@ def shape(value: Value) -> tuple[int, ...]:
         return value.array.shape
     if isinstance(value, Scaled):
         return value.codes.shape
+    if isinstance(value, Unknown):
+        raise ModelError("its input could not be mapped")
     return value.ids.shape
 
 

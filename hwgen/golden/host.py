@@ -67,7 +67,8 @@ def _samples(port: InputPort, array: np.ndarray, shape: tuple[int, ...]) -> np.n
         if array.shape[1:] == accepted and array.ndim == len(accepted) + 1 and len(array):
             return array.reshape(len(array), *shape)
     raise InputError(
-        f"input {port.name!r} must have shape (samples, {', '.join(map(str, inner))}), not {array.shape}"
+        f"input {port.name!r} must have shape (samples, {', '.join(map(str, inner))}), not "
+        f"{array.shape}"
     )
 
 

@@ -77,7 +77,7 @@ class InputPort:
     index: np.ndarray
     dtype: np.dtype
     scale: np.ndarray | None = None
-    zero_point: np.ndarray | None = None
+    zero_point: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,6 +122,10 @@ class Graph:
             for tensor in node.inputs:
                 found[tensor].append(node)
         return found
+
+    def port_tensors(self) -> list[str]:
+        """The tensors of all inputs and outputs."""
+        return [p.tensor for p in self.inputs] + [p.tensor for p in self.outputs]
 
     def relane(self, tensor: str, lanes: int) -> None:
         """Change the lanes of a tensor."""

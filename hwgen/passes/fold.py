@@ -38,18 +38,21 @@ class Layer:
         self.taps = self.window.positions
 
     @property
+    def weights(self) -> tuple[int, ...]:
+        """(groups, outputs, taps, inputs) of the weights; those of a depthwise layer for a pool."""
+        if isinstance(self.node, Linear):
+            return self.node.weight.shape
+        return self.window.image[2], 1, self.taps, 1
+
+    @property
     def depthwise(self) -> bool:
         """Whether the layer works on channels at once (groups of one input, or a pool)."""
-        return isinstance(self.node, Pool) or (
-            self.node.weight.shape[0] > 1 == self.node.weight.shape[3]
-        )
+        return isinstance(self.node, Pool) or self.weights[0] > 1 == self.weights[3]
 
     @property
     def sizes(self) -> tuple[int, int]:
         """The largest useful pe and simd."""
-        if isinstance(self.node, Pool):
-            return self.window.image[2], self.taps
-        groups, outputs, taps, channels = self.node.weight.shape
+        groups, outputs, taps, channels = self.weights
         return (groups, taps) if self.depthwise else (outputs, taps * channels)
 
     def fold(self, pe: int, simd: int) -> Fold:
@@ -57,9 +60,8 @@ class Layer:
         if self.depthwise:
             channels, taps = self.sizes
             cycles = self.pixels * -(-channels // pe) * -(-taps // simd)
-            outputs = 1 if isinstance(self.node, Pool) else self.node.weight.shape[1]
-            return Fold(pe, outputs, simd, cycles)
-        groups, outputs, taps, channels = self.node.weight.shape
+            return Fold(pe, self.weights[1], simd, cycles)
+        groups, outputs, taps, channels = self.weights
         if groups > 1:  # a group's outputs must end with a word
             pe = next(p for p in range(pe, outputs + 1) if outputs % p == 0)
         cycles = self.pixels * groups * -(-outputs // pe) * -(-taps * channels // simd)
@@ -74,7 +76,7 @@ class Layer:
         """Whether the window can hand out `simd` inputs at once without a conversion behind it."""
         if self.depthwise:
             return True
-        channels = self.node.weight.shape[3]
+        channels = self.weights[3]
         if self.taps == 1 and self.seen.channels == self.window.image[2]:
             return True
         return channels % simd == 0 or (self.taps > 1 and simd % channels == 0)
@@ -195,14 +197,14 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
 def _apply(graph: Graph, layer: Layer, choice: Fold, target: int) -> None:
     """Write a fold into the layer, its window and the tensor between."""
     node, window = layer.node, layer.window
+    _, outputs, _, channels = layer.weights
+    block, repeat = choice.parallel * channels, -(-outputs // choice.pe)
+    lanes = choice.parallel * choice.simd
+    new: Linear | Pool
     if isinstance(node, Pool):
-        new = replace(node, block=choice.parallel, simd=choice.simd)
-        block, repeat, lanes = choice.parallel, 1, choice.parallel * choice.simd
+        new = replace(node, block=block, simd=choice.simd)
     else:
-        groups, outputs, _, channels = node.weight.shape
-        repeat = -(-outputs // choice.pe)
         new = replace(node, parallel=choice.parallel, pe=choice.pe, simd=choice.simd, repeat=repeat)
-        block, lanes = choice.parallel * channels, choice.parallel * choice.simd
     graph.relane(node.output, choice.parallel * choice.pe)
     inner, taps = _window_lanes(layer, block, lanes, target, layer.depthwise)
     rows = layer.pixels * -(-window.image[2] // block) * repeat

@@ -193,7 +193,7 @@ def _solve(limits: Limits, shift: int) -> tuple[np.ndarray, np.ndarray, int] | N
         return solution
     # c = b_even - b_odd must suit every channel: try the ends of each channel's range.
     ends = []
-    for m, ((even_low, even_high), (odd_low, odd_high)) in candidates:
+    for _, ((even_low, even_high), (odd_low, odd_high)) in candidates:
         ends += [even_low - odd_high, even_high - odd_low]
     tries = np.unique(np.concatenate(ends))
     for correction in tries[(tries > 0) & (tries < 1 << shift)][:64].tolist():
@@ -278,10 +278,8 @@ def _ends(low: np.ndarray, high: np.ndarray, which: np.ndarray) -> tuple[int, in
 
 def _all_sums(node: Add, a, b) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """The exact result of every pair of codes, and the codes."""
-    first, second = np.meshgrid(
-        np.arange(a.min, a.max + 1), np.arange(b.min, b.max + 1), indexing="ij"
-    )
-    first, second = first.ravel(), second.ravel()
+    ranges = np.arange(a.min, a.max + 1), np.arange(b.min, b.max + 1)
+    first, second = (grid.ravel() for grid in np.meshgrid(*ranges, indexing="ij"))
     scales = [Fraction(s) for s in (*node.scale, node.offset)]
     common = int(np.lcm.reduce([np.array(s.denominator, dtype=object) for s in scales]))
     n0, n1, n2 = (int(s * common) for s in scales)

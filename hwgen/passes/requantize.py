@@ -10,8 +10,8 @@ from hwgen.ir import Graph, Requantize
 
 def merge(graph: Graph) -> None:
     """A Requantize that only clamps (scale 1, whole offset) goes into the one before it."""
-    for node in list(graph.nodes):
-        maker = graph.producer().get(node.input) if isinstance(node, Requantize) else None
+    for node in [n for n in graph.nodes if isinstance(n, Requantize)]:
+        maker = graph.producer().get(node.input)
         readers = graph.consumers()
         if not isinstance(maker, Requantize) or len(readers[node.input]) > 1:
             continue

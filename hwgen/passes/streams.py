@@ -13,7 +13,6 @@ from hwgen.ir import (
     Graph,
     Linear,
     Node,
-    OutputPort,
     Pool,
     Queue,
     Reorder,
@@ -28,7 +27,6 @@ def forks(graph: Graph) -> None:
     nodes: list[Node] = []
     copies: dict[str, list[str]] = {}
     readers = graph.consumers()
-    outputs: list[OutputPort] = []
 
     def copy(tensor: str) -> None:
         count = len(readers.get(tensor, [])) + sum(p.tensor == tensor for p in graph.outputs)
@@ -46,16 +44,16 @@ def forks(graph: Graph) -> None:
         nodes.append(replace(node, inputs=tuple(own(t) for t in node.inputs)))
         for tensor in node.outputs:
             copy(tensor)
-    for port in graph.outputs:
-        outputs.append(replace(port, tensor=own(port.tensor)))
-    graph.nodes, graph.outputs = nodes, outputs
+    graph.nodes = nodes
+    graph.outputs = [replace(port, tensor=own(port.tensor)) for port in graph.outputs]
 
 
 def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -> None:
     """Set the lanes of all tensors so that none needs more than `target` words; `lanes` fixes
     those of ports."""
     lanes = dict(lanes or {})
-    if unknown := set(lanes) - {port.name for port in (*graph.inputs, *graph.outputs)}:
+    names = {port.name for port in graph.inputs} | {port.name for port in graph.outputs}
+    if unknown := set(lanes) - names:
         raise ConfigError(f"lanes: {sorted(unknown)} are no inputs or outputs of the model")
     nodes, graph.nodes = graph.nodes, []
     moved: dict[str, str] = {}
@@ -78,13 +76,11 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
         if not isinstance(node, Window | Linear | Pool):
             for tensor in node.outputs:
                 graph.relane(tensor, wanted)
-    outputs = []
-    for port in graph.outputs:
-        tensor = moved.get(port.tensor, port.tensor)
+    for k, output in enumerate(graph.outputs):
+        tensor = moved.get(output.tensor, output.tensor)
         x = graph.tensors[tensor]
-        wanted = _port_lanes(port.name, x, lanes) or _fewest(x, target, x.lanes)
-        outputs.append(replace(port, tensor=_queue(graph, _resize(graph, tensor, wanted))))
-    graph.outputs = outputs
+        wanted = _port_lanes(output.name, x, lanes) or _fewest(x, target, x.lanes)
+        graph.outputs[k] = replace(output, tensor=_queue(graph, _resize(graph, tensor, wanted)))
 
 
 def _wanted(graph: Graph, node: Node) -> int | None:

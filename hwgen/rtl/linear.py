@@ -51,7 +51,6 @@ class LinearUnit(wiring.Component):
     def elaborate(self, _platform) -> Module:
         """Operand registers, dot products, accumulators; the accumulators are the output."""
         m = Module()
-        node = self._node
         ce, take = Signal(), Signal()
         m.d.comb += [
             ce.eq(~self.o.valid | self.o.ready),

@@ -218,14 +218,16 @@ def finish(m: Module, ce, form: Form, total, fmt: Int, out: Int, low, high) -> S
 
 
 def signed(fmt: Int) -> Int:
+    """A signed format that holds the same."""
     return fmt if fmt.signed else Int(fmt.bits + 1)
 
 
 def register(m: Module, ce, value) -> Signal:
-    register = Signal(value.shape())
+    """A value one cycle of `ce` later."""
+    out = Signal(value.shape(), name="stage")
     with m.If(ce):
-        m.d.sync += register.eq(value)
-    return register
+        m.d.sync += out.eq(value)
+    return out
 
 
 def delay(m: Module, ce, value, cycles: int):

@@ -24,7 +24,7 @@ class WindowUnit(wiring.Component):
 
     def __init__(self, node: Window, x: Tensor, y: Tensor) -> None:
         self._node, self._lanes, self._bits = node, x.lanes, x.fmt.bits
-        height, width, channels = node.image
+        _, width, channels = node.image
         self._pixel = -(-channels // x.lanes)  # words
         self._row = width * self._pixel
         self._depth = node.rows * self._row
