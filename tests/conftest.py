@@ -1,0 +1,29 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SHIPPED = Path(__file__).parent.parent / "models"
+SEEDS = np.random.default_rng(0)
+
+
+def model_files() -> list[Path]:
+    """The shipped models, and the larger QDQ models of the folder $HWGEN_MODELS, if it is set."""
+    found = sorted(SHIPPED.glob("*.onnx"))
+    if folder := os.environ.get("HWGEN_MODELS"):
+        found += [p for n in ("d01", "d02", "d05", "d06", "d09") for p in Path(folder).glob(f"{n}_*qdq*.onnx")]
+    return found
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Simulation builds are kept for the run, for all of its processes."""
+    if "HWGEN_CACHE" not in os.environ:
+        base = tmp_path_factory.getbasetemp()
+        base = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+        os.environ["HWGEN_CACHE"] = str(base / "simulations")

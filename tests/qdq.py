@@ -1,0 +1,83 @@
+"""Builds small quantized ONNX models, the way onnxruntime's quantizer writes them."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import TensorProto, helper, numpy_helper
+
+
+class Builder:
+    """Nodes and initializers under construction; every method returns a value's name."""
+
+    def __init__(self, opset: int = 17, seed: int = 0) -> None:
+        self.opset, self.rng = opset, np.random.default_rng(seed)
+        self.nodes: list = []
+        self.initializers: list = []
+        self.inputs: list = []
+        self.count = 0
+
+    def name(self, stem: str) -> str:
+        self.count += 1
+        return f"{stem}_{self.count}"
+
+    def constant(self, array: np.ndarray, stem: str = "c") -> str:
+        name = self.name(stem)
+        self.initializers.append(numpy_helper.from_array(np.asarray(array), name))
+        return name
+
+    def input(self, *shape, name: str = "x", kind: int = TensorProto.FLOAT) -> str:
+        self.inputs.append(helper.make_tensor_value_info(name, kind, shape))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes) -> str:
+        output = self.name(kind.lower())
+        self.nodes.append(helper.make_node(kind, inputs, [output], name=self.name(kind), **attributes))
+        return output
+
+    def quantize(self, x: str, scale: float, zero: int = 0, dtype=np.int8) -> str:
+        """QuantizeLinear and DequantizeLinear."""
+        s, z = self.constant(np.float32(scale)), self.constant(np.array(zero, dtype=dtype))
+        return self.op("DequantizeLinear", self.op("QuantizeLinear", x, s, z), s, z)
+
+    def weights(self, *shape, channel: int | None = None, zero: bool = False, dtype=np.int8) -> str:
+        """Random weights, per tensor or along the axis `channel`, with zero points where asked."""
+        info = np.iinfo(dtype)
+        codes = self.rng.integers(info.min, info.max + 1, shape).astype(dtype)
+        count = 1 if channel is None else shape[channel]
+        scale = self.rng.uniform(0.004, 0.03, count).astype(np.float32)
+        zeros = (self.rng.integers(-20, 20, count) if zero else np.zeros(count)) + (dtype == np.uint8) * 128
+        zeros = zeros.astype(dtype)
+        if channel is None:
+            scale, zeros = scale[0], zeros[0]
+        attributes = {} if channel is None else {"axis": channel}
+        parts = [self.constant(a) for a in (codes, scale, zeros)]
+        return self.op("DequantizeLinear", *parts, **attributes)
+
+    def bias(self, count: int) -> str:
+        return self.constant(self.rng.normal(0, 1, count).astype(np.float32))
+
+    def model(self, *outputs: str, kind: int = TensorProto.FLOAT) -> onnx.ModelProto:
+        values = [helper.make_tensor_value_info(o, kind, None) for o in outputs]
+        graph = helper.make_graph(self.nodes, "test", self.inputs, values, self.initializers)
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", self.opset)])
+        model.ir_version = 10
+        # The checker wants the outputs' shapes, which inference knows.
+        inferred = onnx.shape_inference.infer_shapes(model)
+        found = {v.name: v for v in [*inferred.graph.value_info, *inferred.graph.output]}
+        del model.graph.output[:]
+        model.graph.output.extend(found[o] for o in outputs)
+        return model
+
+
+def oracle(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
+    """onnxruntime without graph optimizations, sample by sample."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    name = session.get_inputs()[0].name
+    return np.stack([session.run(None, {name: sample[None]})[0][0] for sample in inputs])
