@@ -124,26 +124,6 @@ class Design:
         """The Verilog text."""
         return "".join(text for name, text in self.sources.items() if name.endswith(".v"))
 
-    @cached_property
-    def bundle(self) -> engines.Bundle:
-        """What simulators need."""
-        inputs, outputs = (
-            tuple(
-                engines.Port(
-                    p.name,
-                    p.prefix,
-                    p.tensor.fmt,
-                    p.tensor.lanes,
-                    p.tensor.channels,
-                    p.tensor.elements,
-                    p.tensor.words,
-                )
-                for p in side
-            )
-            for side in top_ports(self.graph)
-        )
-        return engines.Bundle(self.sources, identifier(self.graph.name), inputs, outputs)
-
     def simulate(
         self, inputs, engine: str = "fast", stall: int | None = None, wave: Path | None = None
     ) -> Simulation:
@@ -157,7 +137,7 @@ class Design:
         expected = golden.run(self.graph, codes)
         watchdog = 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
         result = engines.run(
-            self.bundle, codes, engine=engine, stall=stall, wave=wave, watchdog=watchdog
+            bundle_of(self.graph, self.sources), codes, engine=engine, stall=stall, wave=wave, watchdog=watchdog
         )
         return Simulation(
             decode(self.graph, result.codes),
@@ -234,6 +214,26 @@ class Design:
         return design
 
 
+def bundle_of(graph: Graph, sources: dict[str, str] | None = None) -> engines.Bundle:
+    """What simulators need of a graph; `sources` are its Verilog, emitted now unless given."""
+    inputs, outputs = (
+        tuple(
+            engines.Port(
+                p.name,
+                p.prefix,
+                p.tensor.fmt,
+                p.tensor.lanes,
+                p.tensor.channels,
+                p.tensor.elements,
+                p.tensor.words,
+            )
+            for p in side
+        )
+        for side in top_ports(graph)
+    )
+    return engines.Bundle(sources or verilog(graph), identifier(graph.name), inputs, outputs)
+
+
 def compile(
     model: str | Path | onnx.ModelProto,
     config: Config | str | Path | Mapping | None = None,
@@ -271,4 +271,4 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-__all__ = ["Design", "Mismatch", "Predicted", "Simulation", "compile"]
+__all__ = ["Design", "Mismatch", "Predicted", "Simulation", "bundle_of", "compile"]

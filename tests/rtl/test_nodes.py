@@ -1,0 +1,218 @@
+"""Every node kind in hardware: random shapes, folds, lanes and stalls, equal to the golden model bit for bit.
+
+Compiling a simulation takes seconds, so many small networks share one: each has its own streams.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from hwgen import engines, golden
+from hwgen.config import Config
+from hwgen.cost.timing import TIMING, interval, schedule
+from hwgen.design import bundle_of
+from hwgen.frontend import load
+from hwgen.golden import EVAL
+from hwgen.ir import Graph, Node
+from hwgen.passes.pipeline import lower
+from hwgen.rtl.build import BUILD
+from tests.qdq import Builder
+
+SAMPLES = 5
+
+
+def test_tables_cover_every_node_kind() -> None:
+    kinds = set(Node.__subclasses__())
+    assert set(EVAL) == set(BUILD) == set(TIMING) == kinds
+
+
+def merge(graphs: list[Graph]) -> Graph:
+    """All graphs side by side in one."""
+    merged = Graph("together")
+    for number, graph in enumerate(graphs):
+
+        def own(name: str, number: int = number) -> str:
+            return f"n{number}_{name}"
+
+        merged.tensors |= {own(name): tensor for name, tensor in graph.tensors.items()}
+        merged.inputs += [replace(p, name=own(p.name), tensor=own(p.tensor)) for p in graph.inputs]
+        merged.outputs += [replace(p, name=own(p.name), tensor=own(p.tensor)) for p in graph.outputs]
+        for node in graph.nodes:
+            inputs, outputs = (tuple(map(own, t)) for t in (node.inputs, node.outputs))
+            merged.nodes.append(replace(node, name=own(node.name), inputs=inputs, outputs=outputs))
+    return merged
+
+
+def _lowered(b: Builder, output: str, **config) -> Graph:
+    graph = load(b.model(output))
+    layers = {n.name for n in graph.nodes}
+    nodes = {k: v for k, v in config.pop("nodes", {}).items() if k in layers}
+    lower(graph, Config.parse({**config, "nodes": nodes}))
+    return graph
+
+
+def _layer(b: Builder) -> str:
+    """Name of the ONNX node added last."""
+    return b.nodes[-1].name
+
+
+def conv(seed: int) -> Graph:
+    """A convolution of random attributes and folds."""
+    b = Builder(seed=seed)
+    r = b.rng
+    groups = int(r.choice([1, 1, 1, 2, 3]))
+    per_group, outputs = int(r.integers(1, 5)), groups * int(r.integers(1, 5))
+    kernel = [int(v) for v in r.integers(1, 4, 2)]
+    dilations = [int(v) for v in r.integers(1, 3, 2)]
+    pads = [int(v) for v in r.integers(0, 3, 4)] if max(kernel) > 1 else [0] * 4
+    size = [int(v) for v in r.integers(5, 9, 2)]
+    dtype = np.dtype(r.choice(["int8", "uint8"]))
+    zero = int(r.integers(-9, 9)) if dtype == np.int8 else int(r.integers(0, 200))
+    x = b.quantize(b.input(1, groups * per_group, *size), 0.05, zero, dtype)
+    w = b.weights(outputs, per_group, *kernel, channel=0, zero=bool(r.integers(2)))
+    y = b.op(
+        "Conv", x, w, b.bias(outputs), group=groups, pads=pads, dilations=dilations,
+        strides=[int(v) for v in r.integers(1, 4, 2)],
+    )  # fmt: skip
+    name = _layer(b)
+    taps = kernel[0] * kernel[1]
+    depthwise = groups > 1 == per_group
+    most = (groups, taps) if depthwise else (outputs // groups, taps * per_group)
+    fold = {"pe": int(r.integers(1, most[0] + 1)), "simd": int(r.integers(1, most[1] + 1))}
+    lanes = {"x": int(r.integers(1, groups * per_group + 1))}
+    out = b.quantize(y, 0.2, 3, np.int8)
+    return _lowered(b, out, nodes={name: fold} if r.integers(3) else {}, lanes=lanes)
+
+
+def gemm(seed: int) -> Graph:
+    """Two dense layers, the first of rows where the seed says so."""
+    b = Builder(seed=seed)
+    r = b.rng
+    inputs, hidden = int(r.integers(2, 30)), int(r.integers(2, 12))
+    rows = [int(r.integers(2, 4))] if seed % 2 else []
+    x = b.quantize(b.input(1, *rows, inputs), 0.05, -3)
+    y = b.op("MatMul", x, b.weights(inputs, hidden, channel=1))
+    name = _layer(b)
+    y = b.quantize(b.op("Relu", y), 0.1, -128)
+    if rows:
+        y = b.op("Flatten", y)
+    y = b.op("Gemm", y, b.weights(hidden * max([1, *rows]), 3), b.bias(3))
+    fold = {"pe": int(r.integers(1, hidden + 1)), "simd": int(r.integers(1, inputs + 1))}
+    return _lowered(b, y, nodes={name: fold}, lanes={"x": inputs * len(rows) * rows[0] if rows else 1})
+
+
+def pool(seed: int) -> Graph:
+    """Pooling of each kind."""
+    b = Builder(seed=seed)
+    r = b.rng
+    channels = int(r.integers(1, 7))
+    size = [int(v) for v in r.integers(6, 9, 2)]
+    x = b.quantize(b.input(1, channels, *size), 0.05, int(r.integers(-9, 9)))
+    kinds = [
+        ("MaxPool", {"kernel_shape": [2, 3], "strides": [2, 1], "pads": [1, 1, 0, 1]}),
+        ("AveragePool", {"kernel_shape": [3, 2], "strides": [1, 2]}),
+        ("AveragePool", {"kernel_shape": [3, 3], "pads": [1, 1, 1, 1]}),
+        ("GlobalAveragePool", {}),
+        ("AveragePool", {"kernel_shape": [6, 6]}),
+    ]
+    kind, attributes = kinds[seed % len(kinds)]
+    y = b.op(kind, x, **attributes)
+    fold = {"pe": int(r.integers(1, channels + 1)), "simd": int(r.integers(1, 4))}
+    nodes = {} if kind == "GlobalAveragePool" or seed % 3 == 0 else {_layer(b): fold}
+    scale = 0.05 if kind == "MaxPool" or seed % 2 else 0.013
+    return _lowered(b, b.quantize(y, scale, int(r.integers(-9, 9))), nodes=nodes)
+
+
+def residual(seed: int) -> Graph:
+    """Branches of different length that meet, the input among them."""
+    b = Builder(seed=seed)
+    channels = int(b.rng.integers(2, 5))
+    x = b.quantize(b.input(1, channels, 6, 5), 0.05, 2)
+    y = x
+    for _ in range(1 + seed % 2):
+        y = b.op("Conv", y, b.weights(channels, channels, 3, 3, channel=0), pads=[1] * 4)
+        y = b.quantize(y, 0.2, -5)
+    z = b.quantize(b.op("Conv", x, b.weights(channels, channels, 1, 1)), 0.1, 4) if seed % 3 else x
+    scale = 0.1 if seed % 2 else 0.17
+    return _lowered(b, b.quantize(b.op("Relu", b.op("Add", y, z)), scale, -128))
+
+
+def reordered(seed: int) -> Graph:
+    """A transposed tensor that a convolution reads: nothing but hardware can reorder it."""
+    b = Builder(seed=seed)
+    x = b.quantize(b.input(1, 3, 4, 5), 0.05)
+    y = b.quantize(b.op("Conv", x, b.weights(4, 3, 1, 1)), 0.1)
+    y = b.op("Transpose", y, perm=[0, 2, 1, 3])
+    return _lowered(b, b.quantize(b.op("Conv", y, b.weights(2, 4, 3, 3), pads=[1] * 4), 0.2))
+
+
+def line(seed: int) -> Graph:
+    """A 1-D convolution, folded for a target."""
+    b = Builder(seed=seed)
+    x = b.quantize(b.input(1, 3, 20), 0.05)
+    y = b.op("Conv", x, b.weights(6, 3, 5, channel=0), pads=[2, 2])
+    return _lowered(b, b.quantize(y, 0.2, 0, np.uint8), cycles=[20, 45, 400][seed % 3])
+
+
+def approximate(seed: int) -> Graph:
+    """Requantization with few bits, serial and parallel."""
+    b = Builder(seed=seed)
+    x = b.quantize(b.input(1, 16), 0.05)
+    y = b.op("Gemm", x, b.weights(16, 6, channel=1), b.bias(6))
+    target = {"cycles": 16} if seed % 2 else {"macs": 1}
+    return _lowered(b, b.quantize(y, 0.2), requant_bits=5 + seed % 4, **target)
+
+
+CASES = {
+    "conv": [(conv, seed) for seed in range(12)],
+    "conv_more": [(conv, seed) for seed in range(12, 24)],
+    "dense": [(f, seed) for f in (gemm, approximate, line) for seed in range(4)],
+    "pool": [(pool, seed) for seed in range(10)],
+    "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
+}
+
+
+@pytest.fixture(scope="module", params=CASES)
+def together(request: pytest.FixtureRequest):
+    graph = merge([make(seed) for make, seed in CASES[request.param]])
+    rng = np.random.default_rng(7)
+    codes = {}
+    for port in graph.inputs:
+        tensor = graph.tensors[port.tensor]
+        size = (SAMPLES, tensor.elements)
+        codes[port.name] = rng.integers(tensor.fmt.min, tensor.fmt.max + 1, size)
+    return graph, codes, golden.run(graph, codes)
+
+
+def _equal(got: dict, expected: dict) -> None:
+    assert got.keys() == expected.keys()
+    for name, codes in expected.items():
+        assert codes.size
+        np.testing.assert_array_equal(got[name], codes, err_msg=name)
+
+
+def test_full_rate(together) -> None:
+    graph, codes, expected = together
+    result = engines.run(bundle_of(graph), codes)
+    _equal(result.codes, expected)
+    assert result.interval == interval(graph)
+    plan = schedule(graph, paced=False)
+    latency = max(int(plan.words[port.tensor][-1]) for port in graph.outputs) + 1
+    assert result.latency == pytest.approx(latency, rel=0.02)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_stalls(together, seed: int) -> None:
+    graph, codes, expected = together
+    _equal(engines.run(bundle_of(graph), codes, stall=seed).codes, expected)
+
+
+@pytest.mark.parametrize("seed", [None, 5])
+def test_cocotb(together, seed) -> None:
+    graph, codes, expected = together
+    few = {name: c[:2] for name, c in codes.items()}
+    result = engines.run(bundle_of(graph), few, engine="cocotb", stall=seed)
+    _equal(result.codes, {name: c[:2] for name, c in expected.items()})
