@@ -137,7 +137,12 @@ class Design:
         expected = golden.run(self.graph, codes)
         watchdog = 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
         result = engines.run(
-            bundle_of(self.graph, self.sources), codes, engine=engine, stall=stall, wave=wave, watchdog=watchdog
+            bundle_of(self.graph, self.sources),
+            codes,
+            engine=engine,
+            stall=stall,
+            wave=wave,
+            watchdog=watchdog,
         )
         return Simulation(
             decode(self.graph, result.codes),

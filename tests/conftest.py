@@ -16,7 +16,11 @@ def model_files() -> list[Path]:
     """The shipped models, and the larger QDQ models of the folder $HWGEN_MODELS, if it is set."""
     found = sorted(SHIPPED.glob("*.onnx"))
     if folder := os.environ.get("HWGEN_MODELS"):
-        found += [p for n in ("d01", "d02", "d05", "d06", "d09") for p in Path(folder).glob(f"{n}_*qdq*.onnx")]
+        found += [
+            p
+            for n in ("d01", "d02", "d05", "d06", "d09")
+            for p in Path(folder).glob(f"{n}_*qdq*.onnx")
+        ]
     return found
 
 

@@ -33,7 +33,9 @@ class Builder:
 
     def op(self, kind: str, *inputs: str, **attributes) -> str:
         output = self.name(kind.lower())
-        self.nodes.append(helper.make_node(kind, inputs, [output], name=self.name(kind), **attributes))
+        self.nodes.append(
+            helper.make_node(kind, inputs, [output], name=self.name(kind), **attributes)
+        )
         return output
 
     def quantize(self, x: str, scale: float, zero: int = 0, dtype=np.int8) -> str:
@@ -47,7 +49,9 @@ class Builder:
         codes = self.rng.integers(info.min, info.max + 1, shape).astype(dtype)
         count = 1 if channel is None else shape[channel]
         scale = self.rng.uniform(0.004, 0.03, count).astype(np.float32)
-        zeros = (self.rng.integers(-20, 20, count) if zero else np.zeros(count)) + (dtype == np.uint8) * 128
+        zeros = (self.rng.integers(-20, 20, count) if zero else np.zeros(count)) + (
+            dtype == np.uint8
+        ) * 128
         zeros = zeros.astype(dtype)
         if channel is None:
             scale, zeros = scale[0], zeros[0]

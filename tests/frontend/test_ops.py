@@ -44,7 +44,11 @@ CONVS = {
     "dilation": ((1, 2, 9, 9), (3, 2, 3, 3), {"dilations": [2, 3], "pads": [2, 2, 2, 2]}),
     "groups": ((1, 6, 5, 5), (8, 3, 3, 3), {"group": 2, "pads": [1, 1, 1, 1]}),
     "depthwise": ((1, 5, 6, 6), (5, 1, 3, 3), {"group": 5, "pads": [1, 1, 1, 1]}),
-    "depthwise2": ((1, 3, 6, 6), (6, 1, 3, 3), {"group": 3, "strides": [2, 2], "pads": [1, 1, 1, 1]}),
+    "depthwise2": (
+        (1, 3, 6, 6),
+        (6, 1, 3, 3),
+        {"group": 3, "strides": [2, 2], "pads": [1, 1, 1, 1]},
+    ),
     "same_upper": ((1, 2, 7, 6), (3, 2, 4, 3), {"auto_pad": "SAME_UPPER", "strides": [2, 2]}),
     "same_lower": ((1, 2, 7, 6), (3, 2, 4, 3), {"auto_pad": "SAME_LOWER", "strides": [2, 1]}),
     "valid": ((1, 2, 7, 6), (3, 2, 4, 3), {"auto_pad": "VALID"}),
@@ -184,7 +188,12 @@ def test_layout_chain() -> None:
     b = Builder()
     x = b.quantize(conv(b, b.quantize(b.input("n", 3, 4, 5), 0.03), (6, 3, 1, 1)), 0.1)
     head = b.op("Gather", b.op("Shape", x), b.constant(np.array(0)), axis=0)
-    shape = b.op("Concat", b.op("Unsqueeze", head, b.constant(np.array([0]))), b.constant(np.array([-1])), axis=0)
+    shape = b.op(
+        "Concat",
+        b.op("Unsqueeze", head, b.constant(np.array([0]))),
+        b.constant(np.array([-1])),
+        axis=0,
+    )
     y = b.op("Reshape", b.op("Transpose", x, perm=[0, 3, 1, 2]), shape)
     y = b.op("Gemm", b.op("Flatten", b.op("Dropout", b.op("Identity", y))), b.weights(120, 7))
     model = b.model(b.quantize(y, 0.3))

@@ -39,7 +39,9 @@ def merge(graphs: list[Graph]) -> Graph:
 
         merged.tensors |= {own(name): tensor for name, tensor in graph.tensors.items()}
         merged.inputs += [replace(p, name=own(p.name), tensor=own(p.tensor)) for p in graph.inputs]
-        merged.outputs += [replace(p, name=own(p.name), tensor=own(p.tensor)) for p in graph.outputs]
+        merged.outputs += [
+            replace(p, name=own(p.name), tensor=own(p.tensor)) for p in graph.outputs
+        ]
         for node in graph.nodes:
             inputs, outputs = (tuple(map(own, t)) for t in (node.inputs, node.outputs))
             merged.nodes.append(replace(node, name=own(node.name), inputs=inputs, outputs=outputs))
@@ -101,7 +103,9 @@ def gemm(seed: int) -> Graph:
         y = b.op("Flatten", y)
     y = b.op("Gemm", y, b.weights(hidden * max([1, *rows]), 3), b.bias(3))
     fold = {"pe": int(r.integers(1, hidden + 1)), "simd": int(r.integers(1, inputs + 1))}
-    return _lowered(b, y, nodes={name: fold}, lanes={"x": inputs * len(rows) * rows[0] if rows else 1})
+    return _lowered(
+        b, y, nodes={name: fold}, lanes={"x": inputs * len(rows) * rows[0] if rows else 1}
+    )
 
 
 def pool(seed: int) -> Graph:
