@@ -28,6 +28,7 @@ OPTIONS = (
         "-Mdir",
         "objects",
         "-O3",
+        "-fno-inline",
         "--no-timing",
         "-Wno-fatal",
         "-Wno-lint",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwgen.cost.timing import most_held, schedule
+from hwgen.cost.timing import most_held, schedule, timing
 from hwgen.ir import Graph, Node, Queue, Window
 
 # A word may wait this long in its producer's output register: rounding of evenly spaced firings.
@@ -17,16 +17,19 @@ def buffers(graph: Graph) -> None:
 
     Computed for the schedule in which every unit fires evenly over the interval. It needs no more
     room than it is given, so the hardware, which fires as early as it can, reaches the same
-    interval.
+    interval. A word that waits in its producer's output register halts the units before it, as far
+    back as the last buffer: that is allowed where it lasts no longer than they are idle anyway.
     """
     plan = schedule(graph, paced=True)
     nodes: list[Node] = []
+    busy: dict[str, int] = {}  # tensor -> firings of the busiest unit that halts with it
     for node in graph.nodes:
         inputs = []
         for tensor in node.inputs:
-            words, taken = plan.words[tensor], plan.taken[node.name, tensor]
-            if (taken - words).max() > JITTER:
-                depth = most_held(words, taken, plan.interval) + 2
+            waits = plan.taken[node.name, tensor] - plan.words[tensor]
+            if waits.max() > JITTER or waits.sum() > plan.interval - busy.get(tensor, 0):
+                held = most_held(plan.words[tensor], plan.taken[node.name, tensor], plan.interval)
+                depth = held + 2 if waits.max() > JITTER else 2
                 queued = graph.fresh(f"{tensor}_queue")
                 graph.tensors[queued] = graph.tensors[tensor]
                 nodes.append(
@@ -35,6 +38,9 @@ def buffers(graph: Graph) -> None:
                 tensor = queued
             inputs.append(tensor)
         node = replace(node, inputs=tuple(inputs))
+        firings = timing(node, graph)[-1].firings
+        halted = [] if isinstance(node, Window | Queue) else [busy.get(t, 0) for t in inputs]
+        busy |= dict.fromkeys(node.outputs, max([firings, *halted]))
         if isinstance(node, Window):
             held = most_held(*plan.rows[node.name], plan.interval)
             least = max(rows for rows, _ in node.row_schedule)

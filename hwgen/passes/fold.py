@@ -33,6 +33,7 @@ class Layer:
         self.node = node
         self.window: Window = graph.producer()[node.input]  # type: ignore[assignment]
         self.seen: Tensor = graph.tensors[self.window.input]
+        self.sum_bits = graph.tensors[node.output].fmt.bits
         rows, columns = self.window.output_image
         self.pixels = rows * columns
         self.taps = self.window.positions
@@ -92,7 +93,8 @@ class Layer:
                 once = self.fold(most_pe, s).cycles
                 passes = max(1, target // once)
                 choice = self.fold(-(-most_pe // min(passes, most_pe)), s)
-            rank = (max(choice.cycles, target), choice.multipliers, not self.fits(s), choice.pe)
+            registers = choice.pe * self.sum_bits + choice.simd * self.seen.fmt.bits
+            rank = (max(choice.cycles, target), choice.multipliers, not self.fits(s), registers)
             if found is None or rank < found[0]:
                 found = rank, choice
         return found[1]
