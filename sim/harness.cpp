@@ -31,7 +31,8 @@ struct Stream {
 struct Job {
   int64_t samples, seed, watchdog;
   Stream *inputs, *outputs;
-  int64_t *first_in, *last_out;  // cycle of each sample's first beat in and last beat out
+  int64_t *first_in;  // cycle of each sample's first beat in
+  int64_t *last_out;  // (outputs, samples): cycle of the last beat out
   int64_t cycles;
   int64_t fault_port, fault_beat;
 };
@@ -130,7 +131,7 @@ extern "C" int hwgen_run(Job *job, const char *trace_path) {
           break;
         }
         std::memcpy(s.beats + s.moved * p.bytes, p.data, p.bytes);
-        if (last) job->last_out[s.moved / s.words] = cycle;
+        if (last) job->last_out[k * job->samples + s.moved / s.words] = cycle;
         s.moved++;
         moved_at = cycle;
       }

@@ -91,7 +91,7 @@ class Bench:
         self.samples = len(vectors["in_0"])
         self.received: list[list[int]] = [[] for _ in self.outputs]
         self.first_in = [-1] * self.samples
-        self.last_out = [-1] * self.samples
+        self.last_out = [[-1] * self.samples for _ in self.outputs]
         self.held: list = [None] * len(self.outputs)
         self.cycles = 0
 
@@ -165,7 +165,7 @@ class Bench:
             f"{s.prefix}: tlast is wrong at sample {sample}, beat {beat} of {s.words}"
         )
         if now[1]:
-            self.last_out[sample] = cycle
+            self.last_out[k][sample] = cycle
         self.received[k].append(now[0])
         s.moved += 1
         return True

@@ -106,7 +106,7 @@ def _add(node: Add, x: Tensor, _b: Tensor, _y: Tensor) -> list[Process]:
 def _reorder(_node: Reorder, x: Tensor, _y: Tensor) -> list[Process]:
     count = np.arange(1, x.words + 1)
     return [
-        Process(count, count // x.words, 1, paced=False),
+        Process(count, count // x.words, 0, paced=False),
         Process(np.ones(x.words, dtype=np.int64), count, 2),
     ]
 

@@ -47,8 +47,10 @@ class Bundle:
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """Codes by output name (samples, elements), and when each sample went in and came out, in
-    clock cycles."""
+    """Codes by output name (samples, elements), and when samples went in and came out.
+
+    `first_in` (samples,) and `last_out` (outputs, samples) are in clock cycles.
+    """
 
     codes: dict[str, np.ndarray]
     first_in: np.ndarray
@@ -57,15 +59,23 @@ class Result:
 
     @property
     def interval(self) -> float | int | None:
-        """Cycles per sample over the later half of the samples; None for fewer than four."""
-        count = len(self.last_out)
+        """Cycles per sample of the slowest output."""
+        intervals = self.intervals
+        return None if None in intervals else max(intervals)
+
+    @property
+    def intervals(self) -> list[float | int | None]:
+        """For each output cycles per sample over the later half of the samples; None for fewer
+        than four."""
+        count = self.last_out.shape[1]
         if count < 4:
-            return None
+            return [None] * len(self.last_out)
         start = count // 2 - 1
-        total, samples = int(self.last_out[-1] - self.last_out[start]), count - 1 - start
-        return total // samples if total % samples == 0 else total / samples
+        samples = count - 1 - start
+        totals = (self.last_out[:, -1] - self.last_out[:, start]).tolist()
+        return [t // samples if t % samples == 0 else t / samples for t in totals]
 
     @property
     def latency(self) -> int:
         """Cycles from the first beat in to the last beat out of the first sample."""
-        return int(self.last_out[0] - self.first_in[0]) + 1
+        return int(self.last_out[:, 0].max() - self.first_in[0]) + 1

@@ -19,20 +19,10 @@ from hwgen.errors import SimulationError
 
 LIBRARY = "simulation.so"
 # -O1 runs as fast as -O3 and compiles faster.
+# Without inlining a module used many times is compiled once; few large files compile fastest.
 OPTIONS = (
-    *(
-        "-cc",
-        "--exe",
-        "--prefix",
-        "Vtop",
-        "-Mdir",
-        "objects",
-        "-O3",
-        "-fno-inline",
-        "--no-timing",
-        "-Wno-fatal",
-        "-Wno-lint",
-    ),
+    *("-cc", "--exe", "--prefix", "Vtop", "-Mdir", "objects", "-O3", "--no-timing"),
+    *("-fno-inline", "--output-groups", "2", "-Wno-fatal", "-Wno-lint"),
     *("--x-assign", "fast", "--x-initial", "fast", "-CFLAGS", "-fPIC -I..", "-LDFLAGS", "-shared"),
     *("-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1", "--build", "-j", "2"),
 )
@@ -107,7 +97,8 @@ def simulate(
     beats = [pack(codes[p.name], p) for p in bundle.inputs]
     results = [np.zeros((samples * p.words, p.beat_bytes), dtype=np.uint8) for p in bundle.outputs]
     inputs, outputs = _streams(bundle.inputs, beats), _streams(bundle.outputs, results)
-    first, last = np.full(samples, -1, dtype=np.int64), np.full(samples, -1, dtype=np.int64)
+    first = np.full(samples, -1, dtype=np.int64)
+    last = np.full((len(bundle.outputs), samples), -1, dtype=np.int64)
     job = _Job(
         samples,
         -1 if stall is None else stall,

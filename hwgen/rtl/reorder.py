@@ -15,7 +15,7 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class ReorderUnit(wiring.Component):
     """y.flat[k] = x.flat[order[k]], one element per word.
 
-    Two banks: a sample is written while the one before is read. Latency: 3 cycles from a sample's
+    Two banks: a sample is written while the one before is read. Latency: 2 cycles from a sample's
     last element to the first of the output. Initiation interval: 1 per element.
 
     Members: `i`, `o`.
@@ -37,7 +37,8 @@ class ReorderUnit(wiring.Component):
         full = Signal(range(3))
 
         take = Signal()
-        m.d.comb += [self.i.ready.eq(full != 2), take.eq(self.i.valid & self.i.ready)]
+        free, filled = Signal(), Signal()
+        m.d.comb += [self.i.ready.eq((full != 2) | free), take.eq(self.i.valid & self.i.ready)]
         written, write_last = counter(m, size, take, "written")
         write_bank, read_bank, place_bank = Signal(), Signal(), Signal()
         m.d.comb += [
@@ -46,9 +47,9 @@ class ReorderUnit(wiring.Component):
             write.en.eq(take),
         ]
         ce, go = Signal(), Signal()
-        read_valid, place_valid, free, place_free = Signal(), Signal(), Signal(), Signal()
+        read_valid, place_valid, place_free = Signal(), Signal(), Signal()
         pending = Signal(range(3))
-        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), go.eq(ce & (pending != 0))]
+        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), go.eq(ce & ((pending != 0) | filled))]
         count, read_last = counter(m, size, go, "count")
         m.d.comb += [
             place.addr.eq(count),
@@ -65,8 +66,8 @@ class ReorderUnit(wiring.Component):
                 place_free.eq(go & read_last),
                 read_valid.eq(place_valid),
             ]
-        m.d.comb += free.eq(ce & place_free)
-        filled = take & write_last
+        # A bank is free in the cycle that reads its last element: the memory gives the old value.
+        m.d.comb += [free.eq(ce & place_free), filled.eq(take & write_last)]
         m.d.sync += [
             full.eq(full + filled - free),
             pending.eq(pending + filled - (go & read_last)),

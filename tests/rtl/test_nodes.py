@@ -21,7 +21,7 @@ from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.qdq import Builder
 
-SAMPLES = 5
+SAMPLES = 16
 
 
 def test_tables_cover_every_node_kind() -> None:
@@ -181,14 +181,15 @@ CASES = {
 
 @pytest.fixture(scope="module", params=CASES)
 def together(request: pytest.FixtureRequest):
-    graph = merge([make(seed) for make, seed in CASES[request.param]])
+    graphs = [make(seed) for make, seed in CASES[request.param]]
+    graph = merge(graphs)
     rng = np.random.default_rng(7)
     codes = {}
     for port in graph.inputs:
         tensor = graph.tensors[port.tensor]
         size = (SAMPLES, tensor.elements)
         codes[port.name] = rng.integers(tensor.fmt.min, tensor.fmt.max + 1, size)
-    return graph, codes, golden.run(graph, codes)
+    return graph, codes, golden.run(graph, codes), [interval(g) for g in graphs]
 
 
 def _equal(got: dict, expected: dict) -> None:
@@ -199,10 +200,10 @@ def _equal(got: dict, expected: dict) -> None:
 
 
 def test_full_rate(together) -> None:
-    graph, codes, expected = together
+    graph, codes, expected, intervals = together
     result = engines.run(bundle_of(graph), codes)
     _equal(result.codes, expected)
-    assert result.interval == interval(graph)
+    assert result.intervals == intervals
     plan = schedule(graph, paced=False)
     latency = max(int(plan.words[port.tensor][-1]) for port in graph.outputs) + 1
     assert result.latency == pytest.approx(latency, rel=0.02)
@@ -210,13 +211,13 @@ def test_full_rate(together) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_stalls(together, seed: int) -> None:
-    graph, codes, expected = together
+    graph, codes, expected, _ = together
     _equal(engines.run(bundle_of(graph), codes, stall=seed).codes, expected)
 
 
 @pytest.mark.parametrize("seed", [None, 5])
 def test_cocotb(together, seed) -> None:
-    graph, codes, expected = together
+    graph, codes, expected, _ = together
     few = {name: c[:2] for name, c in codes.items()}
     result = engines.run(bundle_of(graph), few, engine="cocotb", stall=seed)
     _equal(result.codes, {name: c[:2] for name, c in expected.items()})
