@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from hwgen.errors import ModelError
-from hwgen.frontend.values import Constant, Value
+from hwgen.frontend.values import Constant, Value, check_scale, exact
 
 # DequantizeLinear of a constant stays in integers; the rest are random or hold graphs.
 KEPT = frozenset({"DequantizeLinear", "RandomNormal", "RandomUniform", "If", "Loop", "Scan"})
@@ -23,6 +23,8 @@ def foldable(proto: onnx.NodeProto, inputs: list[Value | None]) -> bool:
 def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[Value]:
     """The outputs, by ONNX's reference evaluator."""
     _check_size(proto, inputs)
+    if proto.op_type == "QuantizeLinear":
+        _check_quantizer(inputs)
     names = {
         name: value.array
         for name, value in zip(proto.input, inputs, strict=True)
@@ -39,7 +41,8 @@ def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     try:
-        results = ReferenceEvaluator(model).run(None, names)
+        with np.errstate(all="ignore"):
+            results = ReferenceEvaluator(model).run(None, names)
     except (
         RuntimeError,
         ValueError,
@@ -50,7 +53,7 @@ def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[
         ArithmeticError,
     ) as error:
         raise ModelError(
-            f"its constant inputs can't be computed: {str(error).splitlines()[0][:200]}"
+            f"its constant inputs can't be computed: {(str(error) or repr(error))[:200]}"
         ) from error
     return [Constant(np.asarray(result)) for result in results]
 
@@ -62,6 +65,15 @@ def _check_size(proto: onnx.NodeProto, inputs: list[Value | None]) -> None:
         wanted = np.abs(np.asarray(last, dtype=np.float64))
         if not np.prod(np.maximum(wanted, 1)) < LARGEST:
             raise ModelError("makes a constant of more than 64 million elements")
+
+
+def _check_quantizer(inputs: list[Value | None]) -> None:
+    """Refuse weights that no code stands for."""
+    for k, value in enumerate(inputs[:2]):
+        if isinstance(value, Constant):
+            numbers = exact(value.array)
+            if k == 1:
+                check_scale(numbers)
 
 
 def scalar_list(value: Value | None, what: str) -> list[int]:

@@ -14,6 +14,7 @@ from hwgen.formats import Int, int_holding
 from hwgen.frontend.values import (
     Codes,
     Constant,
+    Hosted,
     Numbers,
     Real,
     Scaled,
@@ -71,6 +72,11 @@ class Node:
     def real(self, k: int) -> Real:
         """Input `k`, which must be quantized."""
         value = self.input(k)
+        if isinstance(value, Hosted):
+            raise ModelError(
+                f"reads the result of {value.operations[-1][0]}, which the host computes; that is "
+                f"supported at the end of the model"
+            )
         if not isinstance(value, Real):
             raise ModelError(
                 f"input {k} is not quantized; quantize the model with QuantizeLinear and "
@@ -211,7 +217,7 @@ class Context:
         (term,) = value.terms
         stream = term.stream
         if self.place[stream.tensor] is None:
-            self.settle(stream, stream.ids, stream.ids.shape[1:] or (1,), name)
+            self.settle(stream, stream.ids, sample_shape(stream.ids), name)
         multiplier, offset = term.scale / scale, value.offset / scale
         low, high = (
             limit if bound is None else self.limit(bound, scale, zero, fmt)
@@ -264,11 +270,16 @@ class Context:
         """A model input as a stream of codes whose order nothing has fixed yet."""
         if any(port.name == name for port in self.graph.inputs):
             raise ModelError(f"input {name!r} is quantized in two ways; quantize it once")
-        tensor = self.graph.fresh(name)
-        self.graph.tensors[tensor] = Tensor((ids.size,), fmt)
-        self.place[tensor] = None
-        self.reach[tensor] = (np.full(ids.size, fmt.min), np.full(ids.size, fmt.max))
+        tensor = self.free_tensor(name, ids.size, fmt)
         self.graph.inputs.append(InputPort(name, tensor, ids, np.dtype(dtype), scale, zero))
+        return tensor
+
+    def free_tensor(self, stem: str, elements: int, fmt: Int) -> str:
+        """A new tensor whose order nothing has fixed yet."""
+        tensor = self.graph.fresh(stem)
+        self.graph.tensors[tensor] = Tensor((elements,), fmt)
+        self.place[tensor] = None
+        self.reach[tensor] = (np.full(elements, fmt.min), np.full(elements, fmt.max))
         return tensor
 
     def code_port(self, name: str, value: Codes) -> OutputPort:
@@ -332,9 +343,16 @@ class Context:
             del graph.tensors[name]
 
 
+def sample_shape(ids: np.ndarray) -> tuple[int, ...]:
+    """The shape without its batch axis."""
+    return (ids.shape[1:] if ids.shape[:1] == (1,) else ids.shape) or (1,)
+
+
 def weights(value: Value | None, what: str = "weights") -> Scaled:
     """Quantized constants."""
     if isinstance(value, Scaled):
+        if not value.codes.size:
+            raise ModelError(f"its {what} are empty: {list(value.codes.shape)}")
         return value
     if isinstance(value, Constant):
         raise ModelError(

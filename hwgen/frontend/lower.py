@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from onnx import helper, numpy_helper
 
 from hwgen.errors import ModelError
 from hwgen.formats import Int
-from hwgen.frontend import constants, ops_arithmetic, ops_layers, ops_layout, ops_quantize
+from hwgen.frontend import constants, ops_arithmetic, ops_layers, ops_layout, ops_quantize, standin
 from hwgen.frontend.context import Context, Node
 from hwgen.frontend.read import DOMAINS, read
 from hwgen.frontend.values import (
@@ -22,6 +23,7 @@ from hwgen.frontend.values import (
     Hosted,
     Input,
     Real,
+    Scaled,
     Stream,
     Unknown,
     Value,
@@ -53,9 +55,15 @@ class Row:
 class Walk:
     """The state of one walk."""
 
+    model: onnx.ModelProto
     context: Context
     values: dict[str, Value] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
+
+    @cached_property
+    def inferred(self) -> dict[str, tuple[int, tuple[int, ...]]]:
+        """Element types and shapes by ONNX's own inference; asked for only where a node fails."""
+        return standin.inferred(self.model, self.values)
 
 
 def load(
@@ -70,10 +78,11 @@ def load(
     """
     walk = _walk(read(source), shapes or {}, name)
     if bad := [row for row in walk.rows if row.reason]:
-        lines = "\n".join(f"  {row.name} ({row.op}): {row.reason}" for row in bad)
-        raise ModelError(
-            f"{len(bad)} of {len(walk.rows)} nodes can't be mapped to hardware:\n{lines}"
-        )
+        lines = [f"{len(bad)} of {len(walk.rows)} nodes can't be mapped to hardware:"]
+        lines += [f"  {row.name} ({row.op}): {row.reason}" for row in bad]
+        if unchecked := sum(not row.reason and not row.maps_to for row in walk.rows):
+            lines.append(f"  nodes behind these that were not checked: {unchecked}")
+        raise ModelError("\n".join(lines))
     walk.context.finish()
     walk.context.graph.verify()
     return walk.context.graph
@@ -90,7 +99,7 @@ def _walk(model: onnx.ModelProto, shapes: Mapping, name: str | None) -> Walk:
     graph = model.graph
     versions = [entry.version for entry in model.opset_import if entry.domain in DOMAINS]
     opset = max(versions, default=onnx.defs.onnx_opset_version())
-    walk = Walk(Context(Graph(name or graph.name or "model")))
+    walk = Walk(model, Context(Graph(name or graph.name or "model")))
     for tensor in graph.initializer:
         try:
             walk.values[tensor.name] = Constant(numpy_helper.to_array(tensor))
@@ -102,7 +111,8 @@ def _walk(model: onnx.ModelProto, shapes: Mapping, name: str | None) -> Walk:
     names = _node_names(graph)
     for number, proto in enumerate(graph.node):
         _node(walk, proto, names[number], opset)
-    _outputs(walk, graph)
+    if not any(row.reason for row in walk.rows):
+        _outputs(walk, graph)
     return walk
 
 
@@ -179,10 +189,11 @@ def _node(walk: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
         outputs = _lower(node, proto)
     except ModelError as error:
         reason = str(error)
-    for output, value in zip([o for o in proto.output if o], outputs, strict=False):
+    for k, output in enumerate(o for o in proto.output if o):
+        value = outputs[k] if k < len(outputs) else Unknown()
+        if isinstance(value, Unknown) and not all(_fixed(v) for v in inputs):
+            value = standin.stand_in(walk.context, *walk.inferred.get(output, (0, ())))
         walk.values[output] = value
-    for output in proto.output[len(outputs) :]:
-        walk.values[output] = Unknown()
     made = [type(n).__name__ for n in walk.context.graph.nodes[before:]]
     known = [v for v in outputs if not isinstance(v, Unknown)]
     walk.rows.append(
@@ -197,10 +208,15 @@ def _node(walk: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
     )
 
 
+def _fixed(value: Value | None) -> bool:
+    """Whether a value does not depend on the model's inputs, as far as is known."""
+    return value is None or isinstance(value, Constant | Scaled | Unknown)
+
+
 def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
     """The values of a node's outputs."""
     if proto.domain not in DOMAINS or proto.op_type not in LOWER:
-        if constants.foldable(proto, node.inputs):
+        if proto.domain in DOMAINS and constants.foldable(proto, node.inputs):
             return constants.fold(proto, node.inputs, node.opset)
         domain = f"{proto.domain}." if proto.domain else ""
         raise ModelError(
@@ -240,8 +256,7 @@ def _folded(values: Sequence[Value]) -> str:
 
 
 def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
-    """An output port per model output that could be lowered; the rest has its reason in a row."""
-    failed = any(row.reason for row in walk.rows)
+    """An output port per model output."""
     for value in graph.output:
         result: Value = walk.values.get(value.name, Unknown())
         operations: tuple = ()
@@ -252,8 +267,6 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
             port = walk.context.code_port(value.name, result)
         elif isinstance(result, Real):
             port = walk.context.real_port(value.name, result)
-        elif failed:
-            continue
         else:
             raise ModelError(
                 f"output {value.name!r} does not depend on a quantized input: quantize the "

@@ -88,7 +88,10 @@ def clip(node: Node) -> Value:
     limits = [node.attribute("min"), node.attribute("max")]
     for k in (1, 2):
         if node.input(k) is not None:
-            limits[k - 1] = node.constant(k, "limits").reshape(())
+            limit = node.constant(k, "limits")
+            if limit.size != 1:
+                raise ModelError(f"its limit {list(limit.shape)} must be one number")
+            limits[k - 1] = limit.reshape(())
     low, high = (None if v is None or np.isinf(v) else np.float32(v) for v in limits)
     return node.real(0).clamp(low, high)
 

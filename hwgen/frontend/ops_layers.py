@@ -36,7 +36,8 @@ def conv(node: Node) -> Value:
     groups = node.attribute("group", 1)
     declared = node.attribute("kernel_shape", kernel[:rank])
     channels = stream.ids.shape[1]
-    if per_group * groups != channels or outputs % groups or list(declared) != kernel[:rank]:
+    fits = groups > 0 and per_group * groups == channels and outputs % groups == 0
+    if not fits or list(declared) != kernel[:rank]:
         raise ModelError(
             f"the weights {list(w.codes.shape)[: rank + 2]} don't fit an input of {channels} "
             f"channels in {groups} groups"
@@ -187,15 +188,23 @@ def _linear(node: Node, window: Window, weight: np.ndarray, size: tuple[int, ...
 
 def gemm(node: Node) -> Value:
     """Gemm with constant weights."""
+    x = node.real(0)
     alpha, beta = (exact(np.float32(node.attribute(k, 1.0))) for k in ("alpha", "beta"))
     if node.attribute("transA", 0):
         raise ModelError("transA=1 is not supported; transpose the input when exporting")
-    w = weights(node.input(1))
+    w = _matrix_weights(node)
     if not node.attribute("transB", 0):
         w = transposed(w)
     outputs = w.codes.shape[0]
     bias = (_bias(node, outputs) * beta).reshape(1, outputs)
-    return _matrix(node, node.real(0), Scaled(w.codes, np.asarray(w.scale * alpha)), bias)
+    return _matrix(node, x, Scaled(w.codes, np.asarray(w.scale * alpha)), bias)
+
+
+def _matrix_weights(node: Node) -> Scaled:
+    w = weights(node.input(1))
+    if w.codes.ndim != 2:
+        raise ModelError(f"its weights {list(w.codes.shape)} must be a matrix")
+    return w
 
 
 def transposed(w: Scaled) -> Scaled:
@@ -205,11 +214,9 @@ def transposed(w: Scaled) -> Scaled:
 
 def matmul(node: Node) -> Value:
     """MatMul with a constant matrix."""
-    w = weights(node.input(1))
-    if w.codes.ndim != 2:
-        raise ModelError(f"its weights {list(w.codes.shape)} must be a matrix")
+    x, w = node.real(0), _matrix_weights(node)
     outputs = w.codes.shape[1]
-    return _matrix(node, node.real(0), transposed(w), exact(np.zeros((1, outputs), int)))
+    return _matrix(node, x, transposed(w), exact(np.zeros((1, outputs), int)))
 
 
 def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:

@@ -14,7 +14,7 @@ def _moved(node: Node, move) -> Value:
     value = node.input(0)
     try:
         return rearrange(value, move)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise ModelError(f"can't give {list(shape(value))} that shape") from error
 
 
@@ -33,6 +33,8 @@ def flatten(node: Node) -> Value:
     """Flatten to two dimensions."""
     axis = node.attribute("axis", 1)
     size = shape(node.input(0))
+    if not -len(size) <= axis <= len(size):
+        raise ModelError(f"axis {axis} is outside a tensor of {len(size)} dimensions")
     axis = axis + len(size) if axis < 0 else axis
     head = int(np.prod(size[:axis]))
     return _moved(node, lambda a: a.reshape(head, -1))
@@ -112,6 +114,8 @@ def argmax(node: Node) -> Value:
 def _hosted(node: Node, attributes: dict) -> Value:
     value = node.input(0)
     axis, rank = attributes["axis"], attributes["rank"]
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
     if axis in (0, -rank) and rank > 1:
         raise ModelError("works across the batch; choose another axis")
     operation = (node.op, attributes)

@@ -8,7 +8,7 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import Int
-from hwgen.frontend.context import Context, Node, one_term
+from hwgen.frontend.context import Context, Node, one_term, sample_shape
 from hwgen.frontend.values import (
     ZERO,
     Codes,
@@ -20,6 +20,7 @@ from hwgen.frontend.values import (
     Stream,
     Term,
     Value,
+    check_scale,
     exact,
 )
 from hwgen.ir import Add
@@ -68,50 +69,52 @@ def dequantize(node: Node) -> Value:
         )
     value = node.input(0)
     scale, zero = _scale(node), node.input(2)
-    zeros = np.asarray(0) if zero is None else node.constant(2, "zero point").astype(np.int64)
+    zeros = np.asarray(0) if zero is None else _zeros(node, value)
     if isinstance(value, Constant):
         if value.array.dtype.kind not in "iu":
             raise ModelError(
                 f"dequantizes {value.array.dtype}; 8-bit and 32-bit integers are supported"
             )
-        scale, zeros = (_along(a, axis, value.array.ndim) for a in (scale, zeros))
-        try:
-            codes = value.array.astype(np.int64) - zeros
-            np.broadcast_shapes(scale.shape, codes.shape)
-        except ValueError as error:
-            raise ModelError(
-                f"the scale's {scale.size} elements don't fit axis {axis} of "
-                f"{list(value.array.shape)}"
-            ) from error
+        scale, zeros = (_along(a, axis, value.array.shape) for a in (scale, zeros))
+        codes = value.array.astype(np.int64) - zeros
         return Scaled(codes, scale)
     if not isinstance(value, Codes):
         raise ModelError("dequantizes something that is not quantized")
-    rank = value.ids.ndim
-    scale, zeros = (_along(a, axis, rank) for a in (scale, zeros))
+    scale, zeros = (_along(a, axis, value.ids.shape) for a in (scale, zeros))
     return Real((Term(value.stream, scale),), exact(-zeros) * scale)
 
 
-def _along(array: np.ndarray, axis: int, rank: int) -> np.ndarray:
-    """A vector laid along an axis; one number as a scalar."""
+def _zeros(node: Node, value: Value | None) -> np.ndarray:
+    """Zero points, which have the type of the codes."""
+    zeros = node.constant(2, "zero point")
+    codes = value.array.dtype if isinstance(value, Constant) else getattr(value, "fmt", None)
+    if codes is not None and zeros.dtype.name != str(codes):
+        raise ModelError(f"its zero point is {zeros.dtype}, its codes are {codes}")
+    return zeros.astype(np.int64)
+
+
+def _along(array: np.ndarray, axis: int, size: tuple[int, ...]) -> np.ndarray:
+    """A vector laid along an axis of a tensor of that size; one number as a scalar."""
     if array.size == 1:
         return array.reshape(())
     if array.ndim != 1:
         raise ModelError(
             f"scales of shape {list(array.shape)} are not supported; use one per channel"
         )
+    rank = len(size)
     if not -rank <= axis < rank:
         raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
+    if array.size != size[axis]:
+        raise ModelError(
+            f"{array.size} scales or zero points don't fit axis {axis} of {list(size)}"
+        )
     place = [1] * rank
     place[axis] = array.size
     return array.reshape(place)
 
 
 def _scale(node: Node) -> Numbers:
-    array = node.constant(1, "scale")
-    scale = exact(array)
-    if not all(v > 0 for v in scale.ravel()):
-        raise ModelError("has a scale that is zero or negative; scales must be positive")
-    return scale
+    return check_scale(exact(node.constant(1, "scale")))
 
 
 def _scalar_scale(node: Node) -> Fraction:
@@ -197,7 +200,7 @@ def _aligned(node: Node, streams: list[Stream]) -> list[str]:
     context = node.context
     fixed = next((s for s in streams if context.place[s.tensor] is not None), streams[0])
     if context.place[fixed.tensor] is None:
-        context.settle(fixed, fixed.ids, fixed.ids.shape[1:] or (1,), node.name)
+        context.settle(fixed, fixed.ids, sample_shape(fixed.ids), node.name)
     order = np.argsort(context.positions(fixed).ravel())
     size = context.graph.tensors[fixed.tensor].shape
     return [

@@ -37,16 +37,31 @@ def read(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
             raise ModelError("the file is no ONNX model, or it is cut short") from error
     if not model.graph.node:
         raise ModelError("the file is no ONNX model, or its graph is empty")
+    if not model.graph.output:
+        raise ModelError("the model has no outputs")
     _external(model, folder)
     _opsets(model)
     try:
         onnx.checker.check_model(model)
-    except onnx.checker.ValidationError as error:
+        _names(model)
+    except (onnx.checker.ValidationError, UnicodeError) as error:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()]
         raise ModelError(
             f"the model breaks the ONNX specification: {' '.join(lines)[:300]}"
         ) from error
     return model
+
+
+def _names(model: onnx.ModelProto) -> None:
+    """Raise `UnicodeError` where a name is no UTF-8: protobuf gives such a name as bytes."""
+    graph = model.graph
+    values = (*graph.input, *graph.output, *graph.initializer)
+    names = [graph.name, *(value.name for value in values)]
+    for node in graph.node:
+        names += [node.name, *node.input, *node.output, *(a.name for a in node.attribute)]
+    for name in names:
+        if isinstance(name, bytes):
+            name.decode()
 
 
 def _opsets(model: onnx.ModelProto) -> None:
@@ -65,7 +80,10 @@ def _external(model: onnx.ModelProto, folder: Path | None) -> None:
     for tensor in model.graph.initializer:
         if not external_data_helper.uses_external_data(tensor):
             continue
-        location = external_data_helper.ExternalDataInfo(tensor).location
+        try:
+            location = external_data_helper.ExternalDataInfo(tensor).location
+        except ValueError as error:
+            raise ModelError(f"initializer {tensor.name!r}: {error}") from error
         if folder is None:
             raise ModelError(
                 f"initializer {tensor.name!r} is stored in {location!r}: give the path of "

@@ -34,6 +34,13 @@ def exact(values) -> Numbers:
 ZERO = exact(0)
 
 
+def check_scale(scale: Numbers) -> Numbers:
+    """The same numbers; refuses any that is not positive."""
+    if not all(v > 0 for v in scale.ravel()):
+        raise ModelError("has a scale that is zero or negative; scales must be positive")
+    return scale
+
+
 @dataclass(frozen=True, eq=False)
 class Stream:
     """Elements of a tensor: `ids` has the ONNX shape and numbers them as their tensor first did."""
@@ -80,7 +87,7 @@ class Scaled:
 
     def values(self) -> Numbers:
         """The numbers."""
-        return exact(self.codes) * self.scale
+        return np.asarray(exact(self.codes) * self.scale)
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,11 +29,18 @@ def encode(graph: Graph, inputs: dict[str, np.ndarray] | np.ndarray) -> dict[str
             raise InputError(f"the model has no input {name!r}; did you mean {near[0]!r}?")
     if missing := [name for name in ports if name not in inputs]:
         raise InputError(f"inputs missing: {', '.join(missing)}")
-    codes = {name: _encode(port, np.asarray(inputs[name]), graph) for name, port in ports.items()}
+    codes = {name: _encode(port, _array(name, inputs[name]), graph) for name, port in ports.items()}
     counts = {name: len(a) for name, a in codes.items()}
     if len(set(counts.values())) > 1:
         raise InputError(f"inputs have different numbers of samples: {counts}")
     return codes
+
+
+def _array(name: str, value) -> np.ndarray:
+    try:
+        return np.asarray(value)
+    except ValueError as error:
+        raise InputError(f"input {name!r} must be an array with rows of equal length") from error
 
 
 def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
@@ -49,11 +56,13 @@ def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
     else:
         if array.dtype.kind not in "fiu":
             raise InputError(f"input {port.name!r} takes {port.dtype}, not {array.dtype}")
-        values = samples.astype(np.float32)
+        with np.errstate(over="ignore"):  # what is too large for float32 is clamped too
+            values = samples.astype(np.float32)
         if np.isnan(values).any():
             raise InputError(f"input {port.name!r} holds NaN")
         fmt = graph.tensors[port.tensor].fmt
-        scaled = np.rint(values / port.scale).astype(np.float64) + port.zero_point
+        with np.errstate(over="ignore"):
+            scaled = np.rint(values / port.scale).astype(np.float64) + port.zero_point
         codes = np.clip(scaled, fmt.min, fmt.max).astype(np.int64)
     stream = np.empty((len(codes), port.index.size), dtype=np.int64)
     stream[:, port.index.ravel()] = codes.reshape(len(codes), -1)
