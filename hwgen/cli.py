@@ -3,13 +3,14 @@ mend."""
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from hwgen.errors import ConfigError, HwgenError, InputError
+from hwgen.errors import ConfigError, HwgenError, InputError, ModelError
 
 app = typer.Typer(
     add_completion=False,
@@ -17,6 +18,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Quantized ONNX models to verified Verilog.",
 )
+
+NUMBER = re.compile("[0-9]{1,9}")
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
 Shapes = Annotated[
@@ -36,6 +39,7 @@ Macs = Annotated[int | None, typer.Option(help="Multipliers to use at most.")]
 @app.command()
 def inspect(model: Model, shape: Shapes = None) -> None:
     """Show every node: op, shapes, format, what it maps to; and every unsupported node."""
+    from rich.markup import escape
     from rich.table import Table
 
     from hwgen.frontend import survey
@@ -44,11 +48,12 @@ def inspect(model: Model, shape: Shapes = None) -> None:
     table = Table("node", "op", "shape", "format", "maps to")
     for row in rows:
         shapes = " ".join("x".join(map(str, s)) or "scalar" for s in row.shapes)
-        outcome = f"[red]unsupported: {row.reason}[/red]" if row.reason else row.maps_to
-        table.add_row(row.name, row.op, shapes, row.format, outcome)
+        outcome = escape(row.reason or row.maps_to or "not checked")
+        outcome = f"[red]unsupported: {outcome}[/red]" if row.reason else outcome
+        table.add_row(escape(row.name), escape(row.op), shapes, row.format, outcome)
     _console().print(table)
     if bad := sum(bool(row.reason) for row in rows):
-        raise ConfigError(f"{bad} of {len(rows)} nodes can't be mapped to hardware")
+        raise ModelError(f"{bad} of {len(rows)} nodes can't be mapped to hardware")
 
 
 @app.command()
@@ -99,11 +104,12 @@ def simulate(
     shape: Shapes = None,
 ) -> None:
     """Simulate the Verilog on real inputs and compare it with the golden model."""
-    import numpy as np
-
-    from hwgen.design import Design
+    from hwgen.design import Design, npz
     from hwgen.design import compile as compile_model
+    from hwgen.emit.save import check_file, write_file
 
+    if output is not None:
+        check_file(output)
     if source.is_dir():
         if any(v is not None for v in (config, cycles, macs)) or set_ or shape:
             raise ConfigError(f"{source} is a built design: give options to `hwgen build`")
@@ -114,11 +120,7 @@ def simulate(
     result = design.simulate(arrays, engine=engine, stall=stall, wave=wave)
     samples = len(next(iter(result.outputs.values())))
     if output is not None:
-        try:
-            with output.open("wb") as file:
-                np.savez(file, allow_pickle=False, **result.outputs)
-        except OSError as error:
-            raise ConfigError(f"can't write {output}: {error.strerror}") from error
+        write_file(output, npz(result.outputs))
     print(f"samples: {samples}")
     if labels is not None:
         print(f"accuracy: {_accuracy(next(iter(result.outputs.values())), labels):.4f}")
@@ -160,7 +162,7 @@ def _shapes(options: list[str] | None) -> dict[str, list[int]]:
     shapes = {}
     for option in options or []:
         name, _, dims = option.rpartition("=")
-        if not name or not all(d.isdigit() and int(d) for d in dims.split(",")):
+        if not name or not all(NUMBER.fullmatch(d) and int(d) for d in dims.split(",")):
             raise ConfigError(f"--shape {option}: write it as NAME=1,64")
         shapes[name] = [int(d) for d in dims.split(",")]
     return shapes
@@ -171,7 +173,7 @@ def _overrides(options: list[str] | None) -> dict[str, dict[str, int]]:
     for option in options or []:
         target, _, value = option.rpartition("=")
         node, _, key = target.rpartition(".")
-        if not node or not value.isdigit():
+        if not node or not NUMBER.fullmatch(value):
             raise ConfigError(f"--set {option}: write it as NODE.pe=4")
         overrides.setdefault(node, {})[key] = int(value)
     return overrides
@@ -180,11 +182,22 @@ def _overrides(options: list[str] | None) -> dict[str, dict[str, int]]:
 def _arrays(path: Path, names: list[str], limit: int | None):
     """(arrays by input name, labels or None) of an NPZ file."""
     import zipfile
+    import zlib
 
     import numpy as np
 
+    def first(file, key: str):
+        array = np.asarray(file[key])
+        if array.ndim == 0:
+            raise InputError(f"{path}: {key} must have samples as its leading axis")
+        return array[:limit]
+
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened:
+            if not zipfile.is_zipfile(opened):
+                raise ValueError("write it with np.savez")
+            opened.seek(0)
+            file = np.load(opened, allow_pickle=False)
             keys = list(file.files)
             wanted = {n: n for n in names if n in keys}
             if not wanted and len(names) == 1 and "inputs" in keys:
@@ -193,10 +206,15 @@ def _arrays(path: Path, names: list[str], limit: int | None):
                 raise InputError(
                     f"{path} has no array for input {', '.join(missing)}; it has {', '.join(keys)}"
                 )
-            arrays = {name: file[key][:limit] for name, key in wanted.items()}
-            labels = file["labels"][:limit] if "labels" in keys else None
-    except (OSError, ValueError, zipfile.BadZipFile, AttributeError) as error:
+            arrays = {name: first(file, key) for name, key in wanted.items()}
+            labels = first(file, "labels") if "labels" in keys else None
+    except OSError as error:
+        raise InputError(f"can't read {path}: {error.strerror or error}") from error
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
         raise InputError(f"can't read {path} as an NPZ file: {error}") from error
+    samples = len(next(iter(arrays.values())))
+    if labels is not None and len(labels) != samples:
+        raise InputError(f"{path}: {len(labels)} labels for {samples} samples")
     return arrays, labels
 
 

@@ -11,6 +11,9 @@ from pathlib import Path
 
 from hwgen.errors import ConfigError
 
+MOST_BITS = 32  # of a multiplier: what the golden model's 64-bit integers hold
+MOST_NAMES = 8  # listed in a message
+
 
 @dataclass(frozen=True)
 class NodeConfig:
@@ -44,15 +47,22 @@ class Config:
     nodes: Mapping[str, NodeConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in ("cycles", "macs", "requant_bits"):
+        for key in ("cycles", "macs"):
             _positive(getattr(self, key), key)
+        _positive(self.requant_bits, "requant_bits", MOST_BITS)
         if self.cycles is not None and self.macs is not None:
             raise ConfigError("cycles and macs exclude each other: set one")
         for name, lanes in self.lanes.items():
             _positive(lanes, f"lanes.{name}")
+        for name, size in self.shapes.items():
+            if not isinstance(size, Sequence) or isinstance(size, str) or not size:
+                raise ConfigError(f"shapes.{name} must be a list of numbers, not {size!r}")
+            for dimension in size:
+                _positive(dimension, f"shapes.{name}", required=True)
         for name, node in self.nodes.items():
-            for f in fields(NodeConfig):
-                _positive(getattr(node, f.name), f"{name}.{f.name}")
+            for key in ("pe", "simd"):
+                _positive(getattr(node, key), f"{name}.{key}")
+            _positive(node.requant_bits, f"{name}.requant_bits", MOST_BITS)
 
     @classmethod
     def of(cls, source: Config | Mapping | str | Path | None) -> Config:
@@ -120,7 +130,7 @@ class Config:
     def dump(self) -> str:
         """TOML text that reads back as this configuration."""
         lines = [
-            f"{key} = {json.dumps(value)}"
+            f"{key} = {_toml(value)}"
             for key in ("name", "cycles", "macs", "requant_bits")
             if (value := getattr(self, key)) is not None
         ]
@@ -128,11 +138,9 @@ class Config:
             table = getattr(self, key)
             if table:
                 lines += ["", f"[{key}]"]
-                lines += [
-                    f"{json.dumps(k)} = {json.dumps(_plain(v))}" for k, v in sorted(table.items())
-                ]
+                lines += [f"{_toml(k)} = {_toml(v)}" for k, v in sorted(table.items())]
         for name, node in sorted(self.nodes.items()):
-            lines += ["", f"[nodes.{json.dumps(name)}]"]
+            lines += ["", f"[nodes.{_toml(name)}]"]
             lines += [
                 f"{f.name} = {value}"
                 for f in fields(NodeConfig)
@@ -141,18 +149,25 @@ class Config:
         return "\n".join(lines) + "\n"
 
 
-def _plain(value):
-    return list(value) if isinstance(value, Sequence) else value
+def _toml(value: str | int | Sequence[int]) -> str:
+    """JSON is TOML, but for characters outside Unicode's first plane and DEL."""
+    plain = value if isinstance(value, str | int) else list(value)
+    return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
-def _positive(value: object, key: str) -> None:
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+def _positive(value: object, key: str, most: int | None = None, required: bool = False) -> None:
+    if value is None and not required:
+        return
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ConfigError(f"{key} must be a positive integer, not {value!r}")
+    if most is not None and value > most:
+        raise ConfigError(f"{key} must be at most {most}, not {value!r}")
 
 
 def _known(content: Mapping, names: list[str], prefix: str) -> None:
     for key in content:
         if key not in names:
             near = difflib.get_close_matches(str(key), names, 1, 0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
+            some = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+            hint = f"did you mean {near[0]!r}?" if near else f"there are {some}"
             raise ConfigError(f"unknown {prefix or 'key '}{key}: {hint}")

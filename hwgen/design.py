@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -203,7 +204,7 @@ class Design:
         results = golden.run(self.graph, codes)
         arrays = {f"in_{k}": codes[p.name] for k, p in enumerate(self.graph.inputs)}
         arrays |= {f"out_{k}": results[p.name] for k, p in enumerate(self.graph.outputs)}
-        return _npz(arrays)
+        return npz(arrays)
 
     @classmethod
     def load(cls, folder: str | Path) -> Design:
@@ -213,9 +214,14 @@ class Design:
             raise ModelError(f"{folder} is no hwgen design: it has no {MANIFEST}")
         design = compile(folder / MODEL, Config.read(folder / CONFIG))
         try:
-            design.sources = {name: (folder / name).read_text() for name in design.sources}
+            names = json.loads((folder / MANIFEST).read_text())["files"]
+            if any(Path(name).name != name for name in names):
+                raise ModelError(f"{folder / MANIFEST} lists files outside its folder")
+            design.sources = {name: (folder / name).read_text() for name in names}
         except OSError as error:
-            raise ModelError(f"{folder} is not complete: {error.filename} is missing") from error
+            raise ModelError(f"can't read {error.filename}: {error.strerror}") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise ModelError(f"{folder} is no hwgen design, or it is damaged: {error}") from error
         return design
 
 
@@ -265,7 +271,7 @@ def compile(
     return Design(proto, graph, resolved)
 
 
-def _npz(arrays: dict[str, np.ndarray]) -> bytes:
+def npz(arrays: dict[str, np.ndarray]) -> bytes:
     """An NPZ file whose bytes depend on the arrays alone."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -276,4 +282,4 @@ def _npz(arrays: dict[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
-__all__ = ["Design", "Mismatch", "Predicted", "Simulation", "bundle_of", "compile"]
+__all__ = ["Design", "Mismatch", "Predicted", "Simulation", "bundle_of", "compile", "npz"]

@@ -103,7 +103,7 @@ def main() -> None:
             extra_env={"BENCH_FOLDER": str(folder)},
         )
         if options.waves:
-            (folder / "dump.fst").replace(options.waves)
+            shutil.move(folder / "dump.fst", options.waves)
         tests, failed = get_results(results)
         if failed or not tests:
             sys.exit(1)

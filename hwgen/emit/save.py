@@ -1,7 +1,8 @@
-"""Writing a folder all at once."""
+"""Writing files and folders all at once."""
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from collections.abc import Mapping
@@ -18,26 +19,72 @@ def save(folder: Path, files: Mapping[str, str | bytes]) -> None:
     Raises `ConfigError` where the folder can't be written or holds something that is no design.
     """
     folder = Path(folder)
-    if folder.exists() and not folder.is_dir():
-        raise ConfigError(
-            f"{folder} is a file; choose a folder that is new, empty or an older design"
-        )
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / MARK).exists():
-        raise ConfigError(f"{folder} holds files that are no hwgen design; choose another folder")
     scratch = None
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        _check_folder(folder)
+        target = folder.resolve()
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
         for name, content in files.items():
-            path = scratch / name
+            path = scratch / "new" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.encode() if isinstance(content, str) else content)
-        scratch.chmod(0o755)
-        if folder.is_dir():
-            shutil.rmtree(folder)
-        scratch.replace(folder)
+        _replace(target, scratch / "new", scratch / "old")
     except OSError as error:
         raise ConfigError(f"can't write {folder}: {error.strerror or error}") from error
     finally:
-        if scratch is not None and scratch.exists():
-            shutil.rmtree(scratch)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _replace(target: Path, new: Path, old: Path) -> None:
+    """Put `new` where `target` is, and that, if it is there, to `old`."""
+    there = target.is_dir()
+    if there:
+        target.rename(old)
+    try:
+        new.rename(target)
+    except OSError:
+        if there:
+            old.rename(target)
+        raise
+
+
+def check_file(path: Path) -> None:
+    """Raise `ConfigError` where a file can't be written."""
+    if path.is_dir():
+        raise ConfigError(f"can't write {path}: it is a folder")
+    if not path.parent.is_dir():
+        raise ConfigError(f"can't write {path}: there is no folder {path.parent}")
+
+
+def write_file(path: Path, content: bytes) -> None:
+    """Write a file; raises `ConfigError` where that can't be done."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(f"can't write {path}: {error.strerror or error}") from error
+
+
+def _check_folder(folder: Path) -> None:
+    """Refuse a folder that can't be made, or whose content is not ours to replace."""
+    for place in (folder, *folder.parents):
+        if place.exists() and not place.is_dir():
+            raise ConfigError(
+                f"can't write {folder}: {place} is a file; choose a folder that is new, empty or "
+                "an older design"
+            )
+    if not folder.is_dir():
+        return
+    if Path.cwd().is_relative_to(folder.resolve()):
+        raise ConfigError(f"{folder} is the current folder and would be replaced; choose another")
+    if any(folder.iterdir()) and not _is_design(folder):
+        raise ConfigError(f"{folder} holds files that are no hwgen design; choose another folder")
+
+
+def _is_design(folder: Path) -> bool:
+    try:
+        content = json.loads((folder / MARK).read_text())
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and "model_sha256" in content

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hwgen.emit.save import check_file
 from hwgen.engines import bench, fast
 from hwgen.engines.bundle import Bundle, Port, Result
 from hwgen.errors import ConfigError
@@ -35,4 +36,6 @@ def run(
     """
     if engine not in ENGINES:
         raise ConfigError(f"engine must be one of {', '.join(ENGINES)}, not {engine!r}")
+    if wave is not None:
+        check_file(Path(wave))
     return ENGINES[engine](bundle, codes, stall, wave, watchdog)

@@ -68,7 +68,7 @@ def cache_folder() -> Path:
     """$HWGEN_CACHE, or the user's cache."""
     given = os.environ.get("HWGEN_CACHE")
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given) if given else Path(base) / "hwgen"
+    return Path(given).absolute() if given else Path(base) / "hwgen"
 
 
 def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
@@ -84,14 +84,10 @@ def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
     folder = cache_folder() / digest.hexdigest()[:32]
     if folder.is_dir():
         return folder
+    scratch = None
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix="build.", dir=folder.parent))
-    except OSError as error:
-        raise ToolError(
-            f"can't write the cache {folder.parent}: {error.strerror}; set HWGEN_CACHE"
-        ) from error
-    try:
         build(scratch)
         if not folder.is_dir():
             try:
@@ -100,5 +96,10 @@ def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
                 if not folder.is_dir():  # not another process's doing
                     raise
         return folder
+    except OSError as error:
+        raise ToolError(
+            f"can't write the cache {folder.parent}: {error.strerror}; set HWGEN_CACHE"
+        ) from error
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
