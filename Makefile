@@ -1,4 +1,5 @@
-# Everything in an environment of its own: nothing is needed but python3 (3.11), a C++ compiler, make and perl.
+# Everything in an environment of its own: nothing is needed but python3 (3.11 or newer, with venv), a C++
+# compiler, make and perl; and for the tests Python's shared library, which cocotb loads into the simulator.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -19,17 +20,23 @@ $(VENV)/dev: $(VENV)/run
 demo: $(VENV)/run ## handwritten digits: ONNX to Verilog in demo/, simulated on real inputs
 	$(BIN)/hwgen build models/digits_mlp.onnx -o demo --cycles 2048
 	$(BIN)/hwgen simulate demo --inputs models/digits_mlp.npz
-	@echo "Verilog, testbench and manifest: demo/"
+	@echo "Verilog, manifest and testbench: demo/"
+	@echo "To run the testbench again: make -C demo PYTHON=../$(BIN)/python"
 
-test: $(VENV)/dev ## all tests
+test: libpython ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+libpython: $(VENV)/dev
+	@$(BIN)/python -c 'import find_libpython, sys; sys.exit(not find_libpython.find_libpython())' || \
+		{ echo "Python's shared library is missing; on Debian: apt install libpython$$($(BIN)/python -c \
+		'import sys; print("%d.%d" % sys.version_info[:2])')"; exit 1; }
 
 lint: $(VENV)/dev ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-sim: $(VENV)/dev ## the tests that simulate whole models
+sim: libpython ## the tests that simulate whole models
 	$(BIN)/python -m pytest -n auto -m model
 
 synth: $(VENV)/dev ## the tests that synthesize, place and route
@@ -44,4 +51,4 @@ docs: $(VENV)/dev ## the pages, in build/docs
 clean: ## remove what was made
 	rm -rf $(VENV) .cache build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test lint sim synth bench docs clean
+.PHONY: help demo test libpython lint sim synth bench docs clean
