@@ -68,7 +68,9 @@ def build(
 ) -> None:
     """Write Verilog, manifest and testbench of a model."""
     from hwgen.design import compile as compile_model
+    from hwgen.emit.save import check_folder
 
+    check_folder(output)
     design = compile_model(model, config, cycles, macs, _overrides(set_), _shapes(shape))
     design.save(output)
     predicted = design.predicted

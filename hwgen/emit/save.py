@@ -18,10 +18,9 @@ def save(folder: Path, files: Mapping[str, str | bytes]) -> None:
 
     Raises `ConfigError` where the folder can't be written or holds something that is no design.
     """
-    folder = Path(folder)
+    check_folder(folder)
     scratch = None
     try:
-        _check_folder(folder)
         target = folder.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.parent))
@@ -50,6 +49,30 @@ def _replace(target: Path, new: Path, old: Path) -> None:
         raise
 
 
+def check_folder(folder: Path) -> None:
+    """Raise `ConfigError` for a folder that can't be made, or whose content is not ours to
+    replace."""
+    try:
+        for place in (folder, *folder.parents):
+            if place.exists() and not place.is_dir():
+                raise ConfigError(
+                    f"can't write {folder}: {place} is a file; choose a folder that is new, empty "
+                    "or an older design"
+                )
+        if not folder.is_dir():
+            return
+        if Path.cwd().is_relative_to(folder.resolve()):
+            raise ConfigError(
+                f"{folder} is the current folder and would be replaced; choose another"
+            )
+        if any(folder.iterdir()) and not _is_design(folder):
+            raise ConfigError(
+                f"{folder} holds files that are no hwgen design; choose another folder"
+            )
+    except OSError as error:
+        raise ConfigError(f"can't write {folder}: {error.strerror or error}") from error
+
+
 def check_file(path: Path) -> None:
     """Raise `ConfigError` where a file can't be written."""
     if path.is_dir():
@@ -64,22 +87,6 @@ def write_file(path: Path, content: bytes) -> None:
         path.write_bytes(content)
     except OSError as error:
         raise ConfigError(f"can't write {path}: {error.strerror or error}") from error
-
-
-def _check_folder(folder: Path) -> None:
-    """Refuse a folder that can't be made, or whose content is not ours to replace."""
-    for place in (folder, *folder.parents):
-        if place.exists() and not place.is_dir():
-            raise ConfigError(
-                f"can't write {folder}: {place} is a file; choose a folder that is new, empty or "
-                "an older design"
-            )
-    if not folder.is_dir():
-        return
-    if Path.cwd().is_relative_to(folder.resolve()):
-        raise ConfigError(f"{folder} is the current folder and would be replaced; choose another")
-    if any(folder.iterdir()) and not _is_design(folder):
-        raise ConfigError(f"{folder} holds files that are no hwgen design; choose another folder")
 
 
 def _is_design(folder: Path) -> bool:

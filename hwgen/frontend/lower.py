@@ -139,7 +139,7 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
             raise ModelError(f"input {value.name!r} is no tensor")
         size = _input_shape(value, shapes.get(value.name))
         ids = np.arange(int(np.prod(size))).reshape(size)
-        dtype = helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
+        dtype = _dtype(value)
         if dtype.kind == "f":
             walk.values[value.name] = Input(value.name, ids.shape, ids)
         elif dtype in (np.int8, np.uint8):
@@ -278,5 +278,12 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
 
 
 def _typed(port: OutputPort, value: onnx.ValueInfoProto) -> OutputPort:
+    return replace(port, dtype=_dtype(value)) if value.type.tensor_type.elem_type else port
+
+
+def _dtype(value: onnx.ValueInfoProto) -> np.dtype:
     kind = value.type.tensor_type.elem_type
-    return replace(port, dtype=helper.tensor_dtype_to_np_dtype(kind)) if kind else port
+    try:
+        return helper.tensor_dtype_to_np_dtype(kind)
+    except KeyError as error:
+        raise ModelError(f"{value.name!r} has an unknown element type: {kind}") from error
