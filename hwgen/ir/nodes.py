@@ -52,6 +52,13 @@ class Window(Node):
     repeat: int = 1  # fold
     taps: int = 1  # fold: kernel positions read at once
     rows: int = 0  # fold: image rows the buffer holds
+    columns: int = 1  # fold: pixels in a word of the input; a divisor of W
+    pixels: int = 1  # fold: windows in a word of the output; a divisor of OW
+
+    @property
+    def wide(self) -> bool:
+        """Whether words hold several pixels or windows; then each holds whole windows."""
+        return self.columns > 1 or self.pixels > 1
 
     @property
     def reach(self) -> tuple[int, int]:
@@ -85,7 +92,8 @@ class Window(Node):
         for row in range(last + 1):
             top = row * self.stride[0] - self.pads[0]
             after = height if row == last else min(max(top + self.stride[0], 0), height)
-            written = max(min(max(top + self.reach[0], 0), height), after)
+            # Even a row of padding alone waits for its sample.
+            written = max(min(max(top + self.reach[0], 1), height), after)
             schedule.append((written - freed, after - freed))
             freed = after
         return schedule
@@ -107,6 +115,7 @@ class Linear(Node):
     pe: int = 1  # fold: outputs of a group at once
     simd: int = 1  # fold: inputs of a group at once
     repeat: int = 1  # fold: ceil(outputs per group / pe), the times each row comes
+    pixels: int = 1  # fold: rows at once; more than one only where a row takes one word
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -117,6 +126,7 @@ class Pool(Node):
     taps: int
     block: int  # channels in a row of the input; the fold: channels at once
     simd: int = 1  # fold: taps at once
+    pixels: int = 1  # fold: rows at once; more than one only where a row takes one word
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

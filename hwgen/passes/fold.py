@@ -7,23 +7,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hwgen.errors import ConfigError
-from hwgen.ir import Graph, Linear, Pool, Tensor, Window
+from hwgen.ir import Graph, Linear, Pool, Reorder, Tensor, Window
 
 
 @dataclass(frozen=True)
 class Fold:
-    """A choice for one layer: `parallel` groups (a pool: channels), `pe` outputs, `simd` inputs at
-    once."""
+    """A choice for one layer: `pixels`, `parallel` groups (a pool: channels), `pe` outputs, `simd`
+    inputs at once; the window takes `columns` pixels at once."""
 
     parallel: int
     pe: int
     simd: int
     cycles: int
+    pixels: int = 1
+    columns: int = 1
 
     @property
     def multipliers(self) -> int:
         """Multipliers (a pool: comparators or adders)."""
-        return self.parallel * self.pe * self.simd
+        return self.pixels * self.parallel * self.pe * self.simd
 
 
 class Layer:
@@ -67,6 +69,30 @@ class Layer:
             pe = next(p for p in range(pe, outputs + 1) if outputs % p == 0)
         cycles = self.pixels * groups * -(-outputs // pe) * -(-taps * channels // simd)
         return Fold(1, pe, simd, cycles)
+
+    def wide(self, target: int) -> Fold | None:
+        """The fold for a target that one pixel and one group a cycle can't reach: all groups at
+        once, and as many pixels as it takes; None where that is not needed."""
+        (height, width, channels), (rows, across) = self.window.image, self.window.output_image
+        if self.lies:
+            height, width, rows, across = 1, height, 1, rows
+        fastest = max(height * width, self.fold(*self.sizes).cycles)
+        if fastest <= target or self.seen.channels != channels:
+            return None
+        columns = _least_divisor(width, height * width / target)
+        pixels = _least_divisor(across, rows * across / target)
+        groups, outputs, taps, inputs = self.weights
+        full = max(height * width // columns, rows * across // pixels)
+        choice = Fold(groups, outputs, taps * inputs, full, pixels, columns)
+        if pixels == 1 and (self.depthwise or groups == 1):
+            found = self.best(target, groups if self.depthwise else None, None)
+            choice = replace(found, cycles=max(found.cycles, full), columns=columns)
+        return choice
+
+    @property
+    def lies(self) -> bool:
+        """Whether the rows of a matrix can be seen as the pixels of one line."""
+        return self.taps == 1 and self.window.image[1] == 1
 
     def simds(self) -> list[int]:
         """The least simd for every number of words a row can have."""
@@ -116,7 +142,8 @@ def fold(
 
     def choose(target: int) -> list[Fold]:
         return [
-            layer.best(target, *(chosen.get(layer.node.name, {}).get(k) for k in ("pe", "simd")))
+            (None if layer.node.name in chosen else layer.wide(target))
+            or layer.best(target, *(chosen.get(layer.node.name, {}).get(k) for k in ("pe", "simd")))
             for layer in layers
         ]
 
@@ -139,7 +166,7 @@ def longest_stream(graph: Graph) -> int:
 
 def multipliers(graph: Graph) -> int:
     """Multipliers of all layers."""
-    return sum(n.parallel * n.pe * n.simd for n in graph.nodes if isinstance(n, Linear))
+    return sum(n.pixels * n.parallel * n.pe * n.simd for n in graph.nodes if isinstance(n, Linear))
 
 
 def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
@@ -184,15 +211,15 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
         if layer.node.name not in chosen
     ]
     needs += [
-        (t.rows, f"stream {name}")
-        for name, t in graph.tensors.items()
-        if name not in {layer.window.output for layer in layers}
+        (graph.tensors[node.input].elements, node.name)
+        for node in graph.nodes
+        if isinstance(node, Reorder)
     ]
     slowest, name = max(needs, default=(0, ""))
     if slowest > cycles:
         raise ConfigError(
-            f"{name} takes {slowest} cycles even fully parallel, one pixel a cycle; "
-            f"cycles must be at least {slowest}, not {cycles}"
+            f"{name} takes {slowest} cycles even fully parallel; cycles must be at least "
+            f"{slowest}, not {cycles}"
         )
 
 
@@ -202,19 +229,45 @@ def _apply(graph: Graph, layer: Layer, choice: Fold, target: int) -> None:
     _, outputs, _, channels = layer.weights
     block, repeat = choice.parallel * channels, -(-outputs // choice.pe)
     lanes = choice.parallel * choice.simd
+    wide = choice.pixels > 1 or choice.columns > 1
     new: Linear | Pool
     if isinstance(node, Pool):
-        new = replace(node, block=block, simd=choice.simd)
+        new = replace(node, block=block, simd=choice.simd, pixels=choice.pixels)
     else:
-        new = replace(node, parallel=choice.parallel, pe=choice.pe, simd=choice.simd, repeat=repeat)
-    graph.relane(node.output, choice.parallel * choice.pe)
-    inner, taps = _window_lanes(layer, block, lanes, target, layer.depthwise)
-    rows = layer.pixels * -(-window.image[2] // block) * repeat
+        new = replace(
+            node,
+            parallel=choice.parallel,
+            pe=choice.pe,
+            simd=choice.simd,
+            repeat=repeat,
+            pixels=choice.pixels,
+        )
+    graph.relane(node.output, choice.pixels * choice.parallel * choice.pe)
+    image = window.image
+    if wide:
+        block, inner, taps = image[2], choice.pixels * image[2], layer.taps
+        image = (1, image[0], image[2]) if layer.lies else image
+    else:
+        inner, taps = _window_lanes(layer, block, lanes, target, layer.depthwise)
+    rows = layer.pixels * -(-image[2] // block) * repeat
     graph.tensors[window.output] = Tensor(
         (rows, layer.taps * block), graph.tensors[window.output].fmt, inner * taps
     )
-    graph.nodes[graph.nodes.index(window)] = replace(window, block=block, repeat=repeat, taps=taps)
+    graph.nodes[graph.nodes.index(window)] = replace(
+        window,
+        image=image,
+        block=block,
+        repeat=repeat,
+        taps=taps,
+        columns=choice.columns,
+        pixels=choice.pixels,
+    )
     graph.nodes[graph.nodes.index(node)] = new
+
+
+def _least_divisor(number: int, least: float) -> int:
+    """The least divisor of `number` that is at least `least`, or `number`."""
+    return next((d for d in range(1, number) if number % d == 0 and d >= least), number)
 
 
 def _window_lanes(

@@ -15,6 +15,7 @@ from hwgen.ir import (
     Node,
     Pool,
     Queue,
+    Reduce,
     Reorder,
     Resize,
     Tensor,
@@ -59,9 +60,8 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
     moved: dict[str, str] = {}
     for port in graph.inputs:
         x = graph.tensors[port.tensor]
-        graph.relane(
-            port.tensor, _port_lanes(port.name, x, lanes) or _fewest(x, target, x.channels)
-        )
+        most = x.channels * -(-x.rows // target)
+        graph.relane(port.tensor, _port_lanes(port.name, x, lanes) or _fewest(x, target, most))
         moved[port.tensor] = _queue(graph, port.tensor)
     for node in nodes:
         wanted = _wanted(graph, node)
@@ -75,7 +75,8 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
         graph.nodes.append(replace(node, inputs=tuple(inputs)))
         if not isinstance(node, Window | Linear | Pool):
             for tensor in node.outputs:
-                graph.relane(tensor, wanted)
+                whole = graph.tensors[tensor].channels
+                graph.relane(tensor, min(wanted, whole) if isinstance(node, Reduce) else wanted)
     for k, output in enumerate(graph.outputs):
         tensor = moved.get(output.tensor, output.tensor)
         x = graph.tensors[tensor]
@@ -87,11 +88,13 @@ def _wanted(graph: Graph, node: Node) -> int | None:
     """The lanes a node's fold asks for; None where it takes any."""
     match node:
         case Window():
+            if node.wide:
+                return node.columns * node.image[2]
             return graph.tensors[node.output].lanes // node.taps
         case Linear():
-            return node.parallel * node.simd
+            return node.pixels * node.parallel * node.simd
         case Pool():
-            return node.block * node.simd
+            return node.pixels * node.block * node.simd
         case Reorder():
             return 1
     return None
@@ -109,8 +112,9 @@ def _port_lanes(name: str, x: Tensor, lanes: Mapping[str, int]) -> int | None:
 def _fewest(x: Tensor, target: int, have: int) -> int:
     """The fewest lanes within `target` words, of those that one conversion from `have` lanes
     reaches."""
-    for lanes in range(1, have + 1):
-        if replace(x, lanes=lanes).words <= target and _direct(have, lanes, x.channels):
+    row = x.channels
+    for lanes in [*range(1, min(have, row) + 1), *range(2 * row, have + 1, row)]:
+        if replace(x, lanes=lanes).words <= target and _direct(have, lanes, row):
             return lanes
     return have
 
@@ -120,7 +124,7 @@ def _direct(a: int, b: int, row: int) -> bool:
     narrow, wide = min(a, b), max(a, b)
     if wide == row:
         return True
-    return wide % narrow == 0 and (wide < row or row % narrow == 0)
+    return wide % narrow == 0 and (wide < row or row % narrow == 0 or narrow % row == 0)
 
 
 def _resize(graph: Graph, tensor: str, lanes: int) -> str:
@@ -131,7 +135,9 @@ def _resize(graph: Graph, tensor: str, lanes: int) -> str:
         return tensor
     if not _direct(x.lanes, lanes, x.channels):
         common = math.lcm(x.lanes, lanes)
-        tensor = _add(graph, tensor, common if common < x.channels else x.channels)
+        if common > x.channels > min(x.lanes, lanes):
+            common = x.channels
+        return _resize(graph, _add(graph, tensor, common), lanes)
     return _add(graph, tensor, lanes)
 
 

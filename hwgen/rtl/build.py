@@ -30,11 +30,12 @@ from hwgen.rtl.reduce import ReduceUnit
 from hwgen.rtl.reorder import ReorderUnit
 from hwgen.rtl.requantize import RequantizeUnit
 from hwgen.rtl.resize import resize_unit
+from hwgen.rtl.wide_window import WideWindowUnit
 from hwgen.rtl.window import WindowUnit
 
 # A function of the node and the tensors it reads and writes.
 BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
-    Window: WindowUnit,
+    Window: lambda node, x, y: (WideWindowUnit if node.wide else WindowUnit)(node, x, y),
     Linear: LinearUnit,
     Pool: PoolUnit,
     Reduce: lambda _node, x, y: ReduceUnit(x, y),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
@@ -18,11 +20,12 @@ from hwgen.rtl.stream import WordSignature, shape_of
 class LinearUnit(wiring.Component):
     """y[p, g, o] = sum over k of x[p, g, k] * weight[g, o, k], exact.
 
-    `parallel` groups, `pe` outputs of each and `simd` inputs of each at once; the weights come
-    from one memory in the order of use. Latency: 2 + Dot.latency(simd) cycles from a row's last
-    word. Initiation interval: ceil(inputs / simd) cycles per output word.
+    `pixels` rows, `parallel` groups, `pe` outputs of each and `simd` inputs of each at once; the
+    weights come from one memory in the order of use. Latency: 2 + Dot.latency(simd) cycles from a
+    row's last word. Initiation interval: ceil(inputs / simd) cycles per output word.
 
-    Members: `i`: words of parallel * simd elements; `o`: words of parallel * pe accumulators.
+    Members: `i`: words of pixels * parallel * simd elements; `o`: words of pixels * parallel
+    * pe accumulators.
     `parts`: what makes the modules it instantiates, by name; `files`: its memory files.
     """
 
@@ -91,28 +94,30 @@ class LinearUnit(wiring.Component):
         width = layout.size
         per_tap = node.weight.shape[3]
         totals = []
-        for g in range(node.parallel):
+        for pixel, g in product(range(node.pixels), range(node.parallel)):
+            first = pixel * node.parallel * node.simd
             lanes = (
                 [
-                    (t * node.parallel + g) * per_tap + c
+                    first + (t * node.parallel + g) * per_tap + c
                     for t in range(node.simd // per_tap)
                     for c in range(per_tap)
                 ]
                 if node.parallel > 1
-                else list(range(node.simd))
+                else range(first, first + node.simd)
             )
-            operands = Signal(data.ArrayLayout(x.shape().elem_shape, node.simd), name=f"x{g}")
+            shape = data.ArrayLayout(x.shape().elem_shape, node.simd)
+            operands = Signal(shape, name=f"x{pixel * node.parallel + g}")
             m.d.comb += [operands[k].eq(x[lane]) for k, lane in enumerate(lanes)]
             for o in range(node.pe):
-                lane = g * node.pe + o
-                total = Signal(self._dot_shape, name=f"dot{lane}")
-                m.submodules[f"dot{lane}"] = Instance(
+                total = Signal(self._dot_shape, name=f"dot{len(totals)}")
+                place = (g * node.pe + o) * width
+                m.submodules[f"dot{len(totals)}"] = Instance(
                     self._dot_name,
                     i_clk=ClockSignal(),
                     i_rst=ResetSignal(),
                     i_i_ce=ce,
                     i_i_x=operands.as_value(),
-                    i_i_w=w[lane * width : (lane + 1) * width],
+                    i_i_w=w[place : place + width],
                     o_o=total,
                 )
                 totals.append(total)

@@ -14,13 +14,15 @@ from hwgen.rtl.stream import WordSignature, shape_of
 
 
 class PoolUnit(wiring.Component):
-    """y[p, c] = max or sum over taps t of x[p, t, c], `block` channels and `simd` taps at once.
+    """y[p, c] = max or sum over taps t of x[p, t, c].
+
+    `pixels` rows, `block` channels and `simd` taps at once.
 
     Latency: 2 cycles from a window's last word. Initiation interval: ceil(taps / simd) cycles per
     output word.
 
-    Members: `i`: words of simd * block elements, ordered (tap, channel); `o`: words of `block`
-    elements.
+    Members: `i`: words of pixels * simd * block elements, ordered (pixel, tap, channel); `o`: words
+    of pixels * block elements.
     """
 
     def __init__(self, node: Pool, x: Tensor, y: Tensor) -> None:
@@ -52,14 +54,15 @@ class PoolUnit(wiring.Component):
                 out_valid.eq(valid & end),
             ]
         left = node.taps - (words - 1) * node.simd
-        for c in range(node.block):
-            taps = [x[t * node.block + c] for t in range(node.simd)]
+        for lane in range(node.pixels * node.block):
+            pixel, c = divmod(lane, node.block)
+            taps = [x[(pixel * node.simd + t) * node.block + c] for t in range(node.simd)]
             for t in range(left, node.simd):
                 taps[t] = Mux(end, self._neutral(), taps[t])
             value = reduce(self._combine, [*taps])
-            kept = Mux(first, self._neutral(), out[c])
+            kept = Mux(first, self._neutral(), out[lane])
             with m.If(ce & valid):
-                m.d.sync += out[c].eq(self._combine(kept, value))
+                m.d.sync += out[lane].eq(self._combine(kept, value))
         return m
 
     def _neutral(self) -> Const:

@@ -17,11 +17,12 @@ class ReduceUnit(wiring.Component):
 
     Latency: 1 cycle; the sums go out while the last row comes in. Initiation interval: 1 per word.
 
-    Members: `i`, `o`: words of the same lanes.
+    Members: `i`: words of a part of a row or of several rows; `o`: words of the same part of the
+    sums, or of all.
     """
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
-        self._rows, self._words = x.rows, x.words_per_row
+        self._x, self._rows = x, max(1, x.lanes // x.channels)  # rows in a word
         super().__init__(
             {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
         )
@@ -34,13 +35,18 @@ class ReduceUnit(wiring.Component):
         m.d.comb += [ce.eq(~self.o.valid | self.o.ready), self.i.ready.eq(ce)]
         take = Signal()
         m.d.comb += take.eq(self.i.valid & ce)
-        word, row_end = counter(m, self._words, take, "word")
-        row, last = counter(m, self._rows, take & row_end, "row")
-        m.submodules.sums = sums = Memory(shape=layout, depth=self._words, init=[])
+        words = self._x.words_per_row
+        word, row_end = counter(m, words, take, "word")
+        row, last = counter(m, self._x.words // words, take & row_end, "row")
+        m.submodules.sums = sums = Memory(shape=layout, depth=words, init=[])
         read, write = sums.read_port(domain="comb"), sums.write_port()
         total, out, out_valid = Signal(layout), Signal(layout), Signal()
+        left = self._x.rows - (self._x.words // words - 1) * self._rows  # rows in the last word
         for lane in range(layout.length):
-            m.d.comb += total[lane].eq(Mux(row == 0, 0, read.data[lane]) + self.i.payload[lane])
+            terms = [self.i.payload[k * layout.length + lane] for k in range(self._rows)]
+            for k in range(left, self._rows):
+                terms[k] = Mux(last, 0, terms[k])
+            m.d.comb += total[lane].eq(sum(terms, Mux(row == 0, 0, read.data[lane])))
         m.d.comb += [
             read.addr.eq(word),
             write.addr.eq(word),

@@ -69,7 +69,7 @@ class WindowUnit(wiring.Component):
         last."""
         node = self._node
         rows, columns = self._out
-        step, fresh = Signal(), Signal(init=1)
+        step = Signal()
         per_block = -(-node.block // self._lanes)
         word, word_last = counter(m, per_block, step, "word")
         tap, tap_last = counter(m, -(-node.positions // node.taps), step & word_last, "tap")
@@ -84,19 +84,26 @@ class WindowUnit(wiring.Component):
         m.d.comb += row_end.eq(turn & block_last & column_last)
         row, image_last = counter(m, rows, row_end, "row")
 
-        available, needed, freed = (
-            Signal(range(node.rows + 1), name=n) for n in ("available", "needed", "freed")
-        )
-        self._row_table(m, row, needed, freed)
-        m.d.comb += step.eq(ce & (~fresh | (available >= needed)))
-        m.d.sync += available.eq(available + row_written - Mux(row_end, freed, 0))
-        with m.If(step):
-            m.d.sync += fresh.eq(row_end)
-
+        freed = self._gate(m, ce, step, row, row_end, row_written)
         base = self._base(m, turn, block_last, column_last, image_last, per_block)
         position = Signal(range(self._depth))
         m.d.comb += position.eq(base + word)
-        return step, (position, tap, row, column, Mux(row_end, freed, 0))
+        return step, (position, tap, row, column, freed)
+
+    def _gate(self, m: Module, ce, step: Signal, row, row_end, row_written):
+        """Lets a row of windows begin when its image rows are there; returns the rows it frees at
+        its end."""
+        fresh = Signal(init=1)
+        available, needed, freed = (
+            Signal(range(self._node.rows + 1), name=n) for n in ("available", "needed", "freed")
+        )
+        self._row_table(m, row, needed, freed)
+        freed_now = Mux(row_end, freed, 0)
+        m.d.comb += step.eq(ce & (~fresh | (available >= needed)))
+        m.d.sync += available.eq(available + row_written - freed_now)
+        with m.If(step):
+            m.d.sync += fresh.eq(row_end)
+        return freed_now
 
     def _row_table(self, m: Module, row, needed: Signal, freed: Signal) -> None:
         """Rows that must be there before an output row, and rows free after it."""
@@ -142,20 +149,10 @@ class WindowUnit(wiring.Component):
         """Three registers: offsets of the taps, addresses, memory output."""
         node = self._node
         position, tap, row, column, freed = positions
-        valid = [Signal(name=f"valid{k}") for k in range(3)]
-        freed1, freed2, position1 = (
-            Signal.like(released),
-            Signal.like(released),
-            Signal.like(position),
-        )
+        self._valid(m, ce, step, freed, released)
+        position1 = Signal.like(position)
         with m.If(ce):
-            m.d.sync += [
-                position1.eq(position),
-                freed1.eq(Mux(step, freed, 0)),
-                freed2.eq(freed1),
-                Cat(valid).eq(Cat(step, valid[0], valid[1])),
-            ]
-        m.d.comb += [self.o.valid.eq(valid[2]), released.eq(Mux(ce, freed2, 0))]
+            m.d.sync += position1.eq(position)
         inside_row, inside_column = self._inside(m, row, column)
         for lane in range(node.taps):
             offset, offset1 = (Signal(range(self._depth), name=f"offset{lane}_{k}") for k in "01")
@@ -183,6 +180,18 @@ class WindowUnit(wiring.Component):
                 k = lane * self._lanes + c
                 element = read.data.word_select(c, self._bits)
                 m.d.comb += self.o.payload[k].eq(Mux(outside[3], node.pad_code, element))
+
+    def _valid(self, m: Module, ce, step, freed, released) -> None:
+        """Three stages of valid; rows are released when their last window has been read."""
+        valid = [Signal(name=f"valid{k}") for k in range(3)]
+        freed1, freed2 = Signal.like(released), Signal.like(released)
+        with m.If(ce):
+            m.d.sync += [
+                freed1.eq(Mux(step, freed, 0)),
+                freed2.eq(freed1),
+                Cat(valid).eq(Cat(step, valid[0], valid[1])),
+            ]
+        m.d.comb += [self.o.valid.eq(valid[2]), released.eq(Mux(ce, freed2, 0))]
 
     def _inside(self, m: Module, row, column) -> tuple[list, list]:
         """For each kernel row and column, whether it lies inside the image."""

@@ -1,10 +1,12 @@
-"""Every node kind in hardware: random shapes, folds, lanes and stalls, equal to the golden model bit for bit.
+"""Every node kind in hardware, equal to the golden model bit for bit.
 
+Random shapes, folds, lanes and stalls.
 Compiling a simulation takes seconds, so many small networks share one: each has its own streams.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +16,7 @@ from hwgen import engines, golden
 from hwgen.config import Config
 from hwgen.cost.timing import TIMING, interval, schedule
 from hwgen.design import bundle_of
+from hwgen.errors import ConfigError
 from hwgen.frontend import load
 from hwgen.golden import EVAL
 from hwgen.ir import Graph, Node
@@ -54,6 +57,14 @@ def _lowered(b: Builder, output: str, **config) -> Graph:
     nodes = {k: v for k, v in config.pop("nodes", {}).items() if k in layers}
     lower(graph, Config.parse({**config, "nodes": nodes}))
     return graph
+
+
+def _fastest(b: Builder, output: str, slower: int = 1) -> Graph:
+    """Folded for the least cycles it can reach, or `slower` times as many."""
+    with pytest.raises(ConfigError, match="cycles must be at least") as refusal:
+        _lowered(b, output, cycles=1)
+    least = int(re.search(r"at least (\d+)", str(refusal.value))[1])
+    return _lowered(b, output, cycles=slower * least)
 
 
 def _layer(b: Builder) -> str:
@@ -170,11 +181,44 @@ def approximate(seed: int) -> Graph:
     return _lowered(b, b.quantize(y, 0.2), requant_bits=5 + seed % 4, **target)
 
 
+def wide(seed: int) -> Graph:
+    """Several pixels and windows at once: convolutions and pools of random attributes, a sum."""
+    b = Builder(seed=seed)
+    r = b.rng
+    groups = [1, 1, 3, 2][seed % 4]
+    channels = groups * [2, 1, 1, 1][seed % 4]
+    size = [int(v) for v in r.choice([3, 4, 6], 2)]
+    x = b.quantize(b.input(1, channels, *size), 0.05, int(r.integers(-9, 9)))
+    kernel, dilations = ([int(v) for v in r.integers(1, n, 2)] for n in (4, 3))
+    y = b.op(
+        "Conv", x, b.weights(channels * 2, channels // groups, *kernel, channel=0), group=groups,
+        pads=[int(v) for v in r.integers(1, 3, 4)], dilations=dilations,
+        strides=[int(v) for v in r.integers(1, 3, 2)],
+    )  # fmt: skip
+    y = b.quantize(y, 0.2, -5)
+    if seed % 2:
+        y = b.quantize(b.op("MaxPool", y, kernel_shape=[2, 2], pads=[1, 0, 0, 1]), 0.2, -5)
+    else:
+        y = b.quantize(b.op("Add", y, b.quantize(b.op("Relu", y), 0.2)), 0.3)
+    if seed % 3 == 0:
+        y = b.quantize(b.op("GlobalAveragePool", y), 0.1)
+    return _fastest(b, y, 1 + seed // 4)
+
+
+def wide_rows(seed: int) -> Graph:
+    """The rows of a matrix as pixels."""
+    b = Builder(seed=seed)
+    x = b.quantize(b.input(1, 6, 5), 0.05, -3)
+    y = b.quantize(b.op("MatMul", x, b.weights(5, 4, channel=1)), 0.1)
+    return _lowered(b, b.op("MatMul", y, b.weights(4, 3, channel=1)), cycles=1 + seed)
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
     "dense": [(f, seed) for f in (gemm, approximate, line) for seed in range(4)],
     "pool": [(pool, seed) for seed in range(10)],
+    "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(3)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 

