@@ -44,7 +44,11 @@ from hwgen.frontend.lower import LOWER
 from hwgen.golden import EVAL
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# The longest first, so that two processes end together.
+PAGES = sorted(
+    [ROOT / "README.md", *(ROOT / "docs").glob("*.md")],
+    key=lambda page: (-page.read_text().count("\n$ "), page.name),
+)
 BIN = Path(sys.executable).parent
 FENCE = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SAVED = re.compile(r"as `([\w.]+)`:\s*\Z")
