@@ -13,6 +13,7 @@ from hwgen.ir.nodes import (
     Reorder,
     Requantize,
     Resize,
+    Thresholds,
     Window,
 )
 
@@ -32,5 +33,6 @@ __all__ = [
     "Requantize",
     "Resize",
     "Tensor",
+    "Thresholds",
     "Window",
 ]

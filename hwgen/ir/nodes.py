@@ -170,6 +170,34 @@ class Form:
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Thresholds:
+    """A requantization by comparison: out = low + the number of thresholds at or below x.
+
+    `values` (levels, ...) are ascending along their first axis, the rest has the shape of the
+    node's scale; where `falls` the output falls with x, and ~x is compared. Found by bisection,
+    a bit of the count in two cycles.
+    """
+
+    values: np.ndarray
+    falls: np.ndarray
+
+    @property
+    def bits(self) -> int:
+        """Bits of the count."""
+        return len(self.values).bit_length()
+
+    @property
+    def steps(self) -> int:
+        """Clock cycles per word."""
+        return 1
+
+    @property
+    def latency(self) -> int:
+        """Clock cycles from taking a word to offering its result."""
+        return 2 * self.bits + 2
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Requantize(Node):
     """out = clamp(round_half_even(x * scale + offset) + zero_point, low, high), elementwise, exact
     rationals.
@@ -187,7 +215,7 @@ class Requantize(Node):
     x_high: np.ndarray
     bits: int | None = None  # multiplier bits of the approximate form; None: exact
     cycles: int = 1  # fold: the cycles a word may take
-    form: Form | None = None  # how the hardware computes it
+    form: Form | Thresholds | None = None  # how the hardware computes it
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

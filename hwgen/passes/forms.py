@@ -19,7 +19,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import HwgenError
-from hwgen.ir import Add, Form, Graph, Requantize
+from hwgen.ir import Add, Form, Graph, Requantize, Tensor, Thresholds
 
 MAX_SHIFT = 56
 # Bits of m handled per cycle by a multiplier that takes several cycles, the smallest first.
@@ -32,15 +32,42 @@ def forms(graph: Graph) -> None:
     """Give every Requantize and Add its form."""
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Requantize):
-            form = _spread(requantize_form(node), node.cycles)
-            terms = (
-                limbs(graph.tensors[node.input].fmt.bits + 1) * limbs(form.multiplier_bits + 1) + 1
-            )
-            form = replace(form, levels=(terms - 1).bit_length())
-            graph.nodes[k] = replace(node, form=form)
+            graph.nodes[k] = replace(node, form=_form(node, graph.tensors[node.input]))
         elif isinstance(node, Add):
             a, b = (graph.tensors[t].fmt for t in node.inputs)
             graph.nodes[k] = replace(node, form=add_form(node, a, b))
+
+
+def _form(node: Requantize, x: Tensor) -> Form | Thresholds:
+    """The form with the fewest lookup tables."""
+    limits = None if node.bits is not None else _limits(node)
+    found = _approximate(node) if limits is None else requantize_form(node, limits)
+    if found is not None:
+        found = _spread(found, node.cycles)
+        parts = limbs(x.fmt.bits + 1) * limbs(found.multiplier_bits + 1)
+        found = replace(found, levels=parts.bit_length())
+    if limits is None:
+        return found
+    thresholds = threshold_form(node, limits)
+    if found is None or _threshold_luts(thresholds, node, x) < _multiply_luts(found, x):
+        return thresholds
+    return found
+
+
+def _multiply_luts(form: Form, x: Tensor) -> int:
+    """Lookup tables of one lane, roughly; a multiplier has one for each pair of bits."""
+    if form.radix_bits is not None:
+        return 3 * (x.fmt.bits + form.multiplier_bits)
+    ones = max(int(v).bit_count() for v in np.abs(form.multiplier).ravel())
+    constant = len(np.unique(form.multiplier)) == 1
+    return x.fmt.bits * (ones if constant else form.multiplier_bits)
+
+
+def _threshold_luts(form: Thresholds, node: Requantize, x: Tensor) -> int:
+    """Lookup tables of one lane, roughly: comparators, and 64 bits of memory in each."""
+    period = x.words if np.shape(node.scale) != (x.channels,) else x.words_per_row
+    memory = period * ((1 << form.bits) - 1) * x.fmt.bits // 64
+    return form.bits * x.fmt.bits + memory
 
 
 def limbs(bits: int) -> int:
@@ -62,11 +89,8 @@ def _spread(form: Form, cycles: int) -> Form:
     return form
 
 
-def requantize_form(node: Requantize) -> Form:
-    """The form of a Requantize; approximate where the node says so."""
-    if node.bits is not None:
-        return _approximate(node)
-    limits = _limits(node)
+def requantize_form(node: Requantize, limits: Limits) -> Form | None:
+    """The exact form with the least shift; None if there is none that 64-bit integers can prove."""
     exact = [limits.scale[k] for k in range(len(limits.scale))]
     some = np.linspace(0, len(exact) - 1, min(len(exact), 8)).astype(int)
     for shift in range(MAX_SHIFT):
@@ -84,7 +108,19 @@ def requantize_form(node: Requantize) -> Form:
                 correction=correction,
                 flip=bool(node.zero_point % 2),
             )
-    raise HwgenError(f"{node.name}: no exact integer form with a shift below {MAX_SHIFT}")
+    return None
+
+
+def threshold_form(node: Requantize, limits: Limits) -> Thresholds:
+    """The form by comparison, exact for any monotone function."""
+    falls = limits.sign < 0
+    never = max(int(np.max(np.abs(node.x_low))), int(np.max(np.abs(node.x_high)))) + 1
+    values = np.where(limits.has_least, limits.at_least, never) - falls[:, None]
+    shape = np.shape(node.scale)
+    return Thresholds(
+        values=values[limits.back].T.reshape(-1, *shape),
+        falls=falls[limits.back].reshape(shape).astype(np.int64),
+    )
 
 
 def _approximate(node: Requantize) -> Form:

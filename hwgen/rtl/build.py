@@ -19,6 +19,7 @@ from hwgen.ir import (
     Reorder,
     Requantize,
     Resize,
+    Thresholds,
     Window,
 )
 from hwgen.rtl.add import AddUnit
@@ -30,6 +31,7 @@ from hwgen.rtl.reduce import ReduceUnit
 from hwgen.rtl.reorder import ReorderUnit
 from hwgen.rtl.requantize import RequantizeUnit
 from hwgen.rtl.resize import resize_unit
+from hwgen.rtl.thresholds import ThresholdUnit
 from hwgen.rtl.wide_window import WideWindowUnit
 from hwgen.rtl.window import WindowUnit
 
@@ -39,7 +41,9 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
     Linear: LinearUnit,
     Pool: PoolUnit,
     Reduce: lambda _node, x, y: ReduceUnit(x, y),
-    Requantize: RequantizeUnit,
+    Requantize: lambda node, x, y: (
+        ThresholdUnit if isinstance(node.form, Thresholds) else RequantizeUnit
+    )(node, x, y),
     Add: AddUnit,
     Reorder: ReorderUnit,
     Fork: lambda node, x, *_: ForkUnit(node, x),

@@ -93,7 +93,7 @@ class LinearUnit(wiring.Component):
         layout = data.ArrayLayout(shape_of(self._weight_format), node.simd)
         width = layout.size
         per_tap = node.weight.shape[3]
-        totals = []
+        totals: list[Signal] = []
         for pixel, g in product(range(node.pixels), range(node.parallel)):
             first = pixel * node.parallel * node.simd
             lanes = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
@@ -25,7 +27,7 @@ class RequantizeUnit(wiring.Component):
     """
 
     def __init__(self, node: Requantize, x: Tensor, y: Tensor) -> None:
-        self._form, self._x, self._y = node.form, x, y
+        self._form, self._x, self._y = cast(Form, node.form), x, y
         self._parameters = Parameters(node, x)
         self.files = self._parameters.files
         super().__init__(
@@ -119,35 +121,36 @@ class RequantizeUnit(wiring.Component):
             self._result(m, lane, ce, total, low, high)
 
 
+def arrange(column: np.ndarray, node: Requantize, x: Tensor) -> np.ndarray:
+    """Values of the channels (or of all elements) as the words of a stream: (period, lanes)."""
+    whole = np.shape(node.scale) != (x.channels,)
+    row, lanes = x.channels, x.lanes
+    rows = np.ravel(column).reshape(-1, row)
+    if lanes > row:
+        flat = (rows if whole else np.tile(rows, (-(-lanes // row), 1))).ravel()
+        flat = np.pad(flat, (0, -len(flat) % lanes), mode="edge")
+    else:
+        flat = np.pad(rows, ((0, 0), (0, -row % lanes)), mode="edge").ravel()
+    return flat.reshape(-1, lanes)[: max(1, x.words if whole else x.words_per_row)]
+
+
 class Parameters:
     """Multiplier, offset and limits of each lane, out of a memory where they change from word to
     word."""
 
     def __init__(self, node: Requantize, x: Tensor) -> None:
-        form = node.form
-        whole = np.shape(node.scale) != (x.channels,)
+        form = cast(Form, node.form)
         columns = [np.ravel(v) for v in (form.multiplier, form.offset, node.low, node.high)]
         totals = [columns[0] * np.ravel(v) + columns[1] for v in (node.x_low, node.x_high)]
         self.total_fmt = int_holding(int(np.min(totals)), int(np.max(totals)))
         self._fmts = [signed(int_holding(int(v.min()), int(v.max()))) for v in columns]
         self.files: dict[str, str] = {}
-        period, lanes = (x.words if whole else x.words_per_row), x.lanes
-        row = x.channels
-        self._words = []
-        for column in columns:
-            rows = column.reshape(-1, row)
-            if lanes > row:
-                rows = np.tile(rows, (-(-lanes // row), 1)) if not whole else rows
-                flat = rows.ravel()
-                flat = np.pad(flat, (0, -len(flat) % lanes), mode="edge")
-            else:
-                flat = np.pad(rows, ((0, 0), (0, -row % lanes)), mode="edge").ravel()
-            self._words.append(flat.reshape(-1, lanes)[: max(1, period)])
+        self._words = [arrange(column, node, x) for column in columns]
 
     def read(self, m: Module, ce, step) -> list[tuple]:
         """(multiplier, offset, low, high) of each lane, the cycle after `ce`; `step` goes on to
         the next word."""
-        period = max(len(words) for words in self._words)
+        period = len(self._words[0])
         address, _ = counter(m, period, step, "parameter_word")
         lanes = []
         for words, fmt, name in zip(self._words, self._fmts, NAMES, strict=True):

@@ -19,7 +19,7 @@ from hwgen.design import bundle_of
 from hwgen.errors import ConfigError
 from hwgen.frontend import load
 from hwgen.golden import EVAL
-from hwgen.ir import Graph, Node
+from hwgen.ir import Graph, Node, Thresholds
 from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.qdq import Builder
@@ -213,10 +213,22 @@ def wide_rows(seed: int) -> Graph:
     return _lowered(b, b.op("MatMul", y, b.weights(4, 3, channel=1)), cycles=1 + seed)
 
 
+def compared(seed: int) -> Graph:
+    """Few levels, rising and falling with the sum: requantization by comparison."""
+    b = Builder(seed=seed)
+    x = b.quantize(b.input(1, 9), 0.05)
+    y = b.op("Gemm", x, b.weights(9, 7, channel=1), b.bias(7))
+    factor = b.constant(b.rng.choice([-1.0, 0.0, 1.0], 7).astype(np.float32))
+    y = b.op("Clip", b.op("Mul", y, factor), b.constant(np.float32(-1)), b.constant(np.float32(2)))
+    graph = _lowered(b, b.quantize(y, [0.5, 1.0, 0.7][seed % 3]), cycles=[9, 63][seed % 2])
+    assert any(isinstance(getattr(n, "form", None), Thresholds) for n in graph.nodes)
+    return graph
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
-    "dense": [(f, seed) for f in (gemm, approximate, line) for seed in range(4)],
+    "dense": [(f, seed) for f in (gemm, approximate, line, compared) for seed in range(4)],
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(3)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
