@@ -11,6 +11,9 @@ module hwgen_rom #(
     output reg [WIDTH-1:0] data
 );
   reg [WIDTH-1:0] memory [0:DEPTH-1];
-  initial $readmemh(FILE, memory);
+  // Tools read the module before they know its parameters.
+  generate
+    if (FILE != "") initial $readmemh(FILE, memory);
+  endgenerate
   always @(posedge clk) if (ce) data <= memory[address];
 endmodule

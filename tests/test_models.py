@@ -1,4 +1,4 @@
-"""Whole models: golden model against onnxruntime's stored outputs, hardware against golden model."""
+"""Whole models: golden model against onnxruntime's outputs, hardware against golden model."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ SAMPLES = 12
 
 
 def check(model, shape, scale: float = 0.02, decimals: bool = True) -> None:
-    """Outputs equal onnxruntime's but for rounding at ties: off by one step, in at most 1 of 200."""
+    """Outputs equal onnxruntime's but for rounding at ties: off by one step, in 1 of 200."""
     inputs = np.random.default_rng(1).normal(0, 1.2, (SAMPLES, *shape)).astype(np.float32)
     graph = load(model)
     got = next(iter(decode(graph, golden.run(graph, encode(graph, inputs))).values()))
@@ -184,7 +184,7 @@ def test_input_added_to_itself_and_to_a_layer() -> None:
 
 
 def test_layout_chain() -> None:
-    """Transpose, Reshape with computed shapes, Flatten: no hardware but one permutation of weights."""
+    """Transpose, Reshape of a computed shape, Flatten: no hardware, weights are permuted."""
     b = Builder()
     x = b.quantize(conv(b, b.quantize(b.input("n", 3, 4, 5), 0.03), (6, 3, 1, 1)), 0.1)
     head = b.op("Gather", b.op("Shape", x), b.constant(np.array(0)), axis=0)
