@@ -20,6 +20,7 @@ FILES = {
     "run_bench.py": "run_bench.py",
     "stream_bench.py": "stream_bench.py",
     "bench.mk": "Makefile",
+    "lint.vlt": "lint.vlt",
     "store/lz4.h": "store/lz4.h",
     "store/zlib.h": "store/zlib.h",
 }

@@ -65,10 +65,10 @@ class Result:
 
     @property
     def intervals(self) -> list[float | int | None]:
-        """For each output cycles per sample over the later half of the samples; None for fewer
-        than four."""
+        """For each output cycles per sample over the later half of the samples; None for a lone
+        one."""
         count = self.last_out.shape[1]
-        if count < 4:
+        if count < 2:
             return [None] * len(self.last_out)
         start = count // 2 - 1
         samples = count - 1 - start

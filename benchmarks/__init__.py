@@ -1,0 +1,1 @@
+"""What hwgen reaches, measured: `python -m benchmarks`, or `make bench`."""

@@ -1,0 +1,121 @@
+"""Prints the tables of docs/figures.md: speed of building and simulating, area and clock.
+
+Every figure is of one run on one machine; compare ratios. Models are the shipped ones and the QDQ
+models of the folder $HWGEN_MODELS, if it is set.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+
+import hwgen
+from hwgen.design import bundle_of
+from hwgen.engines import fast
+from hwgen.golden.host import encode
+from tests.conftest import SHIPPED, model_files
+from tests.yosys import ECP5, XCUP, luts, route, synthesize
+
+CYCLES = 400_000  # simulated, so that starting up does not count
+
+
+def table(title: str, header: list[str], rows: list[list[str]]) -> None:
+    """A Markdown table."""
+    print(f"\n## {title}\n")
+    for row in (header, ["-"] * len(header), *rows):
+        print(f"| {' | '.join(row)} |", flush=True)
+
+
+def build_times(path: Path) -> list[str]:
+    """`hwgen build` as a process: seconds and peak memory."""
+    with tempfile.TemporaryDirectory() as scratch:
+        command = [sys.executable, "-m", "hwgen.cli", "build", str(path), "-o", f"{scratch}/design"]
+        start = time.perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds = time.perf_counter() - start
+        lines = sum(len(f.read_text().splitlines()) for f in Path(scratch).glob("design/*.v"))
+    peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return [f"{seconds:.1f} s", f"{lines:,}", f"{peak / 1024:.0f} MB"]
+
+
+def simulation(path: Path) -> list[str]:
+    """Simulator build, and cycles per second of the fast engine against a bare Verilator loop."""
+    with np.load(path.with_suffix(".npz")) as data:
+        inputs = data["inputs"]
+    design = hwgen.compile(path)
+    bundle = bundle_of(design.graph, design.sources)
+    start = time.perf_counter()
+    folder = fast.build(bundle)
+    built = time.perf_counter() - start
+    samples = -(-CYCLES // design.predicted.interval)
+    codes = encode(design.graph, np.resize(inputs, (samples, *inputs.shape[1:])))
+    start = time.perf_counter()
+    result = fast.simulate(bundle, codes, None, None, 1_000_000)
+    ours = result.cycles / (time.perf_counter() - start)
+    library = ctypes.CDLL(str(folder / fast.LIBRARY))
+    before = Path.cwd()
+    os.chdir(folder)  # where its memory files are
+    start = time.perf_counter()
+    library.hwgen_bare(ctypes.c_int64(result.cycles))
+    bare = result.cycles / (time.perf_counter() - start)
+    os.chdir(before)
+    figures = [f"{design.predicted.interval:,}", f"{result.interval:,}", f"{built:.0f} s"]
+    return [*figures, f"{ours:,.0f}", f"{bare:,.0f}", f"{ours / bare:.2f}"]
+
+
+def area(path: Path, cycles: int, clock: bool) -> list[str]:
+    """Cells of a folded design on both flows, and its clock on an ECP5-85F."""
+    design = hwgen.compile(path, cycles=cycles)
+    found = []
+    with tempfile.TemporaryDirectory(dir=".") as scratch:  # where YoWASP's tools may look
+        folder = Path(scratch)
+        for flow, family, dsp in (
+            (XCUP, "xilinx", "DSP48E2"),
+            (ECP5, "ecp5", "MULT18X18D"),
+        ):
+            cells = synthesize(
+                design.sources, design.config.name, flow, folder, "write_json netlist.json"
+            )
+            registers = sum(n for c, n in cells.items() if c.startswith(("FD", "TRELLIS_FF")))
+            blocks = sum(n for c, n in cells.items() if c.startswith(("RAMB", "DP16KD")))
+            counts = (luts(cells, family), registers, cells.get(dsp, 0), blocks)
+            found.append(" / ".join(f"{n:,}" for n in counts))
+        megahertz = f"{route(folder):.0f} MHz" if clock else "-"
+    return [path.stem, f"{design.predicted.interval:,}", *found, megahertz]
+
+
+def main() -> None:
+    """All tables."""
+    models = model_files()
+    table(
+        "Building",
+        ["model", "`hwgen build`", "Verilog lines", "peak memory so far"],
+        [[path.stem, *build_times(path)] for path in models],
+    )
+    table(
+        "Simulating",
+        [
+            *("model", "cycles per inference, predicted", "simulated", "simulator build"),
+            *("fast engine, cycles/s", "bare loop, cycles/s", "ratio"),
+        ],
+        [[path.stem, *simulation(path)] for path in models],
+    )
+    points = [("digits_mlp", 4096), ("digits_mlp", 2048), ("digits_mlp", 512)]
+    points += [("digits_cnn", 18432), ("digits_cnn", 4608), ("digits_cnn", 1024)]
+    table(
+        "Area: LUT / FF / DSP / block RAM",
+        ["model", "cycles per inference", "xcup", "ecp5", "ECP5-85F clock"],
+        [area(SHIPPED / f"{name}.onnx", cycles, cycles > 2000) for name, cycles in points],
+    )
+
+
+if __name__ == "__main__":
+    main()
