@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -82,7 +83,14 @@ FAULTS = {  # by the code that starts a sample
 
 
 @pytest.mark.parametrize("engine", ["fast", "cocotb"])
-def test_hardware_that_misbehaves(engine: str, faulty: Path, tmp_path: Path) -> None:
+def test_hardware_that_misbehaves(
+    engine: str, faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("python", "c++"):  # a machine need not have programs of these names
+        (tmp_path / "bin" / name).write_text("#!/bin/sh\nexit 127\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"), prepend=os.pathsep)
     simulate = ("simulate", faulty, "--inputs", tmp_path / "x.npz", "--engine", engine)
     output = ("-o", tmp_path / "y.npz")
 
