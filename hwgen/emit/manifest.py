@@ -71,9 +71,11 @@ def _input(port: Port, source: InputPort) -> dict:
     quantization = None
     if source.scale is not None:
         quantization = {
-            "formula": "code = clamp(round_half_even(x / scale) + zero_point)",
+            "formula": f"code = clamp(round_{source.rounding}(x / scale) + zero_point, low, high)",
             "scale": _numbers(source.scale),
             "zero_point": _numbers(source.zero_point),
+            "low": port.tensor.fmt.min if source.low is None else source.low,
+            "high": port.tensor.fmt.max if source.high is None else source.high,
         }
     return {**_stream(port, source.index), "dtype": str(source.dtype), "quantization": quantization}
 

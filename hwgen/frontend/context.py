@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
@@ -10,7 +11,7 @@ import onnx
 from onnx import helper
 
 from hwgen.errors import ModelError
-from hwgen.formats import Int, int_holding
+from hwgen.formats import ROUND, Int, int_holding
 from hwgen.frontend.values import (
     Codes,
     Constant,
@@ -47,6 +48,12 @@ class Node:
             context,
         )
         self._attributes = {a.name: a for a in proto.attribute}
+
+    def having(self, *inputs: Value | None) -> Node:
+        """The same node with other inputs."""
+        other = copy(self)
+        other.inputs = list(inputs)
+        return other
 
     def attribute(self, name: str, default=None):
         """An attribute's value."""
@@ -91,6 +98,34 @@ class Node:
         if not isinstance(value, Constant):
             raise ModelError(f"its {what} must be a constant")
         return value.array
+
+
+@dataclass(frozen=True)
+class Target:
+    """What a tensor is quantized to: code = clamp(round(x / scale) + zero, low, high)."""
+
+    scale: Fraction
+    zero: int
+    fmt: Int
+    low: int | None = None
+    high: int | None = None
+    rounding: str = "half_even"
+
+    @property
+    def least(self) -> int:
+        """The least code."""
+        return self.fmt.min if self.low is None else self.low
+
+    @property
+    def most(self) -> int:
+        """The greatest code."""
+        return self.fmt.max if self.high is None else self.high
+
+    def code(self, values: Numbers) -> Numbers:
+        """The codes of numbers."""
+        rounded = [ROUND[self.rounding](v / self.scale) + self.zero for v in np.ravel(values)]
+        codes = [min(max(v, self.least), self.most) for v in rounded]
+        return exact(np.array(codes, dtype=np.int64).reshape(np.shape(values)))
 
 
 @dataclass
@@ -210,18 +245,16 @@ class Context:
             return [values[codes[:channels]] for values, codes in result]
         return [values[codes].reshape(size) for values, codes in result]
 
-    def requantize(
-        self, value: Real, scale: Fraction, zero: int, fmt: Int, name: str, output: str
-    ) -> Codes:
+    def requantize(self, value: Real, target: Target, name: str, output: str) -> Codes:
         """QuantizeLinear of a one-term value: codes = clamp(round(value / scale) + zero)."""
         (term,) = value.terms
-        stream = term.stream
+        stream, zero, fmt = term.stream, target.zero, target.fmt
         if self.place[stream.tensor] is None:
             self.settle(stream, stream.ids, sample_shape(stream.ids), name)
-        multiplier, offset = term.scale / scale, value.offset / scale
+        multiplier, offset = term.scale / target.scale, value.offset / target.scale
         low, high = (
-            limit if bound is None else self.limit(bound, scale, zero, fmt)
-            for bound, limit in ((value.low, exact(fmt.min)), (value.high, exact(fmt.max)))
+            exact(limit) if bound is None else target.code(bound)
+            for bound, limit in ((value.low, target.least), (value.high, target.most))
         )
         if self._keeps(term.stream.tensor, multiplier, offset, zero, low, high):
             return Codes(stream, fmt)
@@ -245,15 +278,11 @@ class Context:
                 high=high,
                 x_low=x_low,
                 x_high=x_high,
+                rounding=target.rounding,
             )
         )
         self.place[result] = self.place[stream.tensor]
         return Codes(Stream(result, stream.ids), fmt)
-
-    def limit(self, bound: Numbers, scale: Fraction, zero: int, fmt: Int) -> Numbers:
-        """The code of a clamp's bound."""
-        codes = [min(max(round(v / scale) + zero, fmt.min), fmt.max) for v in np.ravel(bound)]
-        return exact(np.array(codes, dtype=np.int64).reshape(np.shape(bound)))
 
     def _keeps(self, tensor: str, multiplier, offset, zero: int, low, high) -> bool:
         """Whether requantization changes no code."""
@@ -265,13 +294,25 @@ class Context:
     # --- ports -----------------------------------------------------------------------------------
 
     def input_port(
-        self, name: str, ids: np.ndarray, dtype, fmt: Int, scale=None, zero: int | None = None
+        self, name: str, ids: np.ndarray, dtype, fmt: Int, target: Target | None = None
     ) -> str:
-        """A model input as a stream of codes whose order nothing has fixed yet."""
+        """A model input as a stream of codes whose order nothing has fixed yet; without a target
+        it holds codes."""
         if any(port.name == name for port in self.graph.inputs):
             raise ModelError(f"input {name!r} is quantized in two ways; quantize it once")
         tensor = self.free_tensor(name, ids.size, fmt)
-        self.graph.inputs.append(InputPort(name, tensor, ids, np.dtype(dtype), scale, zero))
+        port = InputPort(name, tensor, ids, np.dtype(dtype))
+        if target is not None:
+            port = replace(
+                port,
+                scale=np.asarray(float(target.scale), dtype=np.float32),
+                zero_point=target.zero,
+                rounding=target.rounding,
+                low=target.low,
+                high=target.high,
+            )
+            self.reach[tensor] = (np.full(ids.size, target.least), np.full(ids.size, target.most))
+        self.graph.inputs.append(port)
         return tensor
 
     def free_tensor(self, stem: str, elements: int, fmt: Int) -> str:
@@ -284,7 +325,7 @@ class Context:
 
     def code_port(self, name: str, value: Codes) -> OutputPort:
         """An output whose codes the user gets."""
-        dtype = np.dtype("int8" if value.fmt.signed else "uint8")
+        dtype = np.dtype(f"{'' if value.fmt.signed else 'u'}int{8 if value.fmt.bits <= 8 else 16}")
         return OutputPort(name, value.stream.tensor, value.ids, dtype)
 
     def real_port(self, name: str, value: Real) -> OutputPort:

@@ -14,7 +14,17 @@ from onnx import helper, numpy_helper
 
 from hwgen.errors import ModelError
 from hwgen.formats import Int
-from hwgen.frontend import constants, ops_arithmetic, ops_layers, ops_layout, ops_quantize, standin
+from hwgen.frontend import (
+    constants,
+    ops_arithmetic,
+    ops_functions,
+    ops_layers,
+    ops_layout,
+    ops_qonnx,
+    ops_qoperator,
+    ops_quantize,
+    standin,
+)
 from hwgen.frontend.context import Context, Node
 from hwgen.frontend.read import DOMAINS, read
 from hwgen.frontend.values import (
@@ -36,6 +46,12 @@ LOWER = {
     **ops_layers.LOWER,
     **ops_arithmetic.LOWER,
     **ops_layout.LOWER,
+    **ops_functions.LOWER,
+    **ops_qoperator.LOWER,
+    **ops_qonnx.LOWER,
+}
+ADVICE = {
+    "DynamicQuantizeLinear": "quantize statically, with onnxruntime.quantization.quantize_static",
 }
 
 
@@ -215,18 +231,19 @@ def _fixed(value: Value | None) -> bool:
 
 def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
     """The values of a node's outputs."""
-    if proto.domain not in DOMAINS or proto.op_type not in LOWER:
-        if proto.domain in DOMAINS and constants.foldable(proto, node.inputs):
+    standard = proto.domain in DOMAINS
+    op = proto.op_type if standard else f"{proto.domain}.{proto.op_type}"
+    if op not in LOWER:
+        if standard and constants.foldable(proto, node.inputs):
             return constants.fold(proto, node.inputs, node.opset)
-        domain = f"{proto.domain}." if proto.domain else ""
         raise ModelError(
-            f"the op {domain}{proto.op_type} is not supported; remove it or replace it"
+            f"the op {op} is not supported; {ADVICE.get(op, 'remove it or replace it')}"
         )
     if any(isinstance(value, Unknown) for value in node.inputs):
         return [Unknown()]
-    if constants.foldable(proto, node.inputs):
+    if standard and constants.foldable(proto, node.inputs):
         return constants.fold(proto, node.inputs, node.opset)
-    result = LOWER[proto.op_type](node)
+    result = LOWER[op](node)
     if left := node.unread():
         raise ModelError(f"the attribute {left[0]!r} is not supported; export the model without it")
     used = [output for output in proto.output if output]

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.frontend.context import Node, numbers
-from hwgen.frontend.values import Constant, Numbers, Real, Scaled, Term, Value, exact, shape
+from hwgen.formats import int_holding
+from hwgen.frontend.context import Node, Target, numbers
+from hwgen.frontend.ops_quantize import to_codes
+from hwgen.frontend.values import (
+    Codes,
+    Constant,
+    Numbers,
+    Real,
+    Scaled,
+    Term,
+    Value,
+    exact,
+    shape,
+)
 
 
 def add(node: Node) -> Value:
@@ -83,6 +97,17 @@ def relu(node: Node) -> Value:
     return node.real(0).clamp(0, None)
 
 
+def _narrow(node: Node, value: Codes, low, high) -> Codes:
+    """Clip of codes, between QuantizeLinear and DequantizeLinear: fewer bits."""
+    least = value.fmt.min if low is None else max(int(low), value.fmt.min)
+    most = value.fmt.max if high is None else min(int(high), value.fmt.max)
+    if least > most:
+        raise ModelError(f"clips {value.fmt} to {low} ... {high}, which leaves nothing")
+    fmt = int_holding(least, most)
+    real = Real((Term(value.stream, exact(1)),))
+    return to_codes(node, real, Target(Fraction(1), 0, fmt, least, most))
+
+
 def clip(node: Node) -> Value:
     """Clip; limits as attributes or inputs."""
     limits = [node.attribute("min"), node.attribute("max")]
@@ -92,6 +117,9 @@ def clip(node: Node) -> Value:
             if limit.size != 1:
                 raise ModelError(f"its limit {list(limit.shape)} must be one number")
             limits[k - 1] = limit.reshape(())
+    value = node.input(0)
+    if isinstance(value, Codes):
+        return _narrow(node, value, *limits)
     low, high = (None if v is None or np.isinf(v) else np.float32(v) for v in limits)
     return node.real(0).clamp(low, high)
 

@@ -186,14 +186,14 @@ def _linear(node: Node, window: Window, weight: np.ndarray, size: tuple[int, ...
     return result
 
 
-def gemm(node: Node) -> Value:
-    """Gemm with constant weights."""
+def gemm(node: Node, trans_b: bool | None = None) -> Value:
+    """Gemm with constant weights; `trans_b` in place of its attribute."""
     x = node.real(0)
     alpha, beta = (exact(np.float32(node.attribute(k, 1.0))) for k in ("alpha", "beta"))
     if node.attribute("transA", 0):
         raise ModelError("transA=1 is not supported; transpose the input when exporting")
     w = _matrix_weights(node)
-    if not node.attribute("transB", 0):
+    if not (node.attribute("transB", 0) if trans_b is None else trans_b):
         w = transposed(w)
     outputs = w.codes.shape[0]
     bias = (_bias(node, outputs) * beta).reshape(1, outputs)

@@ -5,16 +5,17 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
+from onnx import TensorProto
 
 from hwgen.errors import ModelError
-from hwgen.formats import Int
-from hwgen.frontend.context import Context, Node, one_term, sample_shape
+from hwgen.formats import ROUND, Int
+from hwgen.frontend.context import Context, Node, Target, one_term, sample_shape
 from hwgen.frontend.values import (
     ZERO,
     Codes,
     Constant,
     Input,
-    Numbers,
+    Mapped,
     Real,
     Scaled,
     Stream,
@@ -23,9 +24,16 @@ from hwgen.frontend.values import (
     check_scale,
     exact,
 )
-from hwgen.ir import Add
+from hwgen.ir import Add, Lookup
 
-FORMATS = {"int8": Int(8), "uint8": Int(8, signed=False)}
+FORMATS = {
+    f"{'' if signed else 'u'}int{bits}": Int(bits, signed)
+    for bits in (8, 4, 2)
+    for signed in (True, False)
+}
+NAMES = ", ".join(FORMATS)
+KINDS = {getattr(TensorProto, name.upper()): name for name in FORMATS}  # output_dtype -> name
+MOST_LOOKUP_BITS = 10
 
 
 def quantize(node: Node) -> Value:
@@ -36,26 +44,52 @@ def quantize(node: Node) -> Value:
         raise ModelError("quantization in blocks is not supported for activations; use one scale")
     kind = node.attribute("output_dtype", 0)
     node.attribute("precision", 0)
-    scale = _scalar_scale(node)
-    zero, fmt = _zero(node, kind)
-    value = node.input(0)
+    return to_codes(node, node.input(0), target_of(node, 1, 2, kind))
+
+
+def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
+    """Quantize a value: an input port, a Requantize, an Add or a Lookup."""
     context = node.context
     if isinstance(value, Input):
-        tensor = context.input_port(
-            value.name,
-            np.arange(value.ids.size).reshape(_port_shape(value)),
-            np.float32,
-            fmt,
-            np.float32(float(scale)),
-            zero,
-        )
-        return Codes(Stream(tensor, value.ids), fmt)
-    real = node.real(0)
+        index = np.arange(value.ids.size).reshape(_port_shape(value))
+        tensor = context.input_port(value.name, index, np.float32, target.fmt, target)
+        return Codes(Stream(tensor, value.ids), target.fmt)
+    if isinstance(value, Mapped):
+        return _lookup(node, value, target)
+    real = node.having(value).real(0)
     stem = _stem(context, real)
     if len(real.terms) == 1:
-        name = f"{_maker(context, real)}.requantize"
-        return context.requantize(real, scale, zero, fmt, name, stem)
-    return _add(node, real, scale, zero, fmt, stem)
+        return context.requantize(real, target, f"{_maker(context, real)}.requantize", stem)
+    return _add(node, real, target, stem)
+
+
+def _lookup(node: Node, value: Mapped, target: Target) -> Codes:
+    """A function of codes as a table, computed as the model does: in float32, by way of float64
+    for the function itself."""
+    context = node.context
+    (term,) = value.real.terms
+    fmt = context.graph.tensors[term.stream.tensor].fmt
+    if fmt.bits > MOST_LOOKUP_BITS or np.size(term.scale) != 1 or np.size(value.real.offset) != 1:
+        raise ModelError(f"{node.op} reads a value that is not quantized; quantize its input")
+    scale, offset = (Fraction(np.ravel(v)[0]) for v in (term.scale, value.real.offset))
+    reals = [code * scale + offset for code in range(fmt.min, fmt.max + 1)]
+    for limit, cut in ((value.real.low, max), (value.real.high, min)):
+        if limit is not None:
+            reals = [cut(v, Fraction(np.ravel(limit)[0])) for v in reals]
+    x = np.array([float(v) for v in reals]).astype(np.float32)
+    y = value.function(x.astype(np.float64)).astype(np.float32) / np.float32(float(target.scale))
+    codes = [ROUND[target.rounding](Fraction(float(v))) + target.zero for v in y]
+    table = np.clip(np.array(codes, dtype=np.int64), target.least, target.most)
+    if context.place[term.stream.tensor] is None:
+        context.settle(term.stream, term.stream.ids, sample_shape(term.stream.ids), node.name)
+    source = term.stream.tensor
+    low, high = np.array(table.min()), np.array(table.max())
+    size = context.graph.tensors[source].shape
+    result = context.tensor(f"{source}_mapped", size, low, high, target.fmt)
+    context.place[result] = context.place[source]
+    name = context.unique(value.name)
+    context.add(Lookup(name=name, inputs=(source,), outputs=(result,), table=table, first=fmt.min))
+    return Codes(Stream(result, term.stream.ids), target.fmt)
 
 
 def dequantize(node: Node) -> Value:
@@ -67,14 +101,16 @@ def dequantize(node: Node) -> Value:
         raise ModelError(
             "quantization in blocks is not supported; quantize per tensor or per channel"
         )
-    value = node.input(0)
-    scale, zero = _scale(node), node.input(2)
-    zeros = np.asarray(0) if zero is None else _zeros(node, value)
+    return from_codes(node, (0, 1, 2), axis)
+
+
+def from_codes(node: Node, places: tuple[int, int, int], axis: int = 1) -> Real | Scaled:
+    """The value of the codes, scale and zero point at three inputs of a node."""
+    value, scale = node.input(places[0]), check_scale(exact(node.constant(places[1], "scale")))
+    zeros = np.asarray(0) if node.input(places[2]) is None else _zeros(node, places[2], value)
     if isinstance(value, Constant):
-        if value.array.dtype.kind not in "iu":
-            raise ModelError(
-                f"dequantizes {value.array.dtype}; 8-bit and 32-bit integers are supported"
-            )
+        if value.array.dtype.kind not in "iu" and value.array.dtype.name not in FORMATS:
+            raise ModelError(f"dequantizes {value.array.dtype}; use integers of 2 to 32 bits")
         scale, zeros = (_along(a, axis, value.array.shape) for a in (scale, zeros))
         codes = value.array.astype(np.int64) - zeros
         return Scaled(codes, scale)
@@ -84,11 +120,12 @@ def dequantize(node: Node) -> Value:
     return Real((Term(value.stream, scale),), exact(-zeros) * scale)
 
 
-def _zeros(node: Node, value: Value | None) -> np.ndarray:
+def _zeros(node: Node, place: int, value: Value | None) -> np.ndarray:
     """Zero points, which have the type of the codes."""
-    zeros = node.constant(2, "zero point")
+    zeros = node.constant(place, "zero point")
     codes = value.array.dtype if isinstance(value, Constant) else getattr(value, "fmt", None)
-    if codes is not None and zeros.dtype.name != str(codes):
+    narrowed = isinstance(value, Codes) and value.fmt.bits < 8
+    if codes is not None and not narrowed and zeros.dtype.name != str(codes):
         raise ModelError(f"its zero point is {zeros.dtype}, its codes are {codes}")
     return zeros.astype(np.int64)
 
@@ -113,28 +150,22 @@ def _along(array: np.ndarray, axis: int, size: tuple[int, ...]) -> np.ndarray:
     return array.reshape(place)
 
 
-def _scale(node: Node) -> Numbers:
-    return check_scale(exact(node.constant(1, "scale")))
-
-
-def _scalar_scale(node: Node) -> Fraction:
-    scale = _scale(node)
-    if scale.size != 1:
+def target_of(node: Node, scale: int, zero: int, kind: int = 0) -> Target:
+    """What inputs `scale` and `zero` of a node quantize to."""
+    scales = check_scale(exact(node.constant(scale, "scale")))
+    if scales.size != 1:
         raise ModelError("quantizes activations per channel; quantize them per tensor")
-    return scale.ravel()[0]
+    return Target(scales.ravel()[0], *_zero(node, zero, kind))
 
 
-def _zero(node: Node, kind: int) -> tuple[int, Int]:
-    zero = node.input(2)
-    if zero is None:
-        if kind not in (0, 2, 3):
-            raise ModelError("quantizes to a type that is not supported; use int8 or uint8")
-        return 0, FORMATS["int8" if kind == 3 else "uint8"]
-    array = node.constant(2, "zero point")
+def _zero(node: Node, place: int, kind: int) -> tuple[int, Int]:
+    if node.input(place) is None:
+        if kind not in (0, *KINDS):
+            raise ModelError(f"quantizes to a type that is not supported; use {NAMES}")
+        return 0, FORMATS[KINDS.get(kind, "uint8")]
+    array = node.constant(place, "zero point")
     if array.dtype.name not in FORMATS or array.size != 1:
-        raise ModelError(
-            f"quantizes to {array.dtype}; int8 and uint8 with one zero point are supported"
-        )
+        raise ModelError(f"quantizes to {array.dtype}; {NAMES} with one zero point are supported")
     return int(array.ravel()[0]), FORMATS[array.dtype.name]
 
 
@@ -155,9 +186,11 @@ def _maker(context: Context, real: Real) -> str:
     return real.terms[0].stream.tensor if maker is None else maker.name.removesuffix(".requantize")
 
 
-def _add(node: Node, real: Real, scale: Fraction, zero: int, fmt: Int, stem: str) -> Codes:
-    """QuantizeLinear of a sum of two tensors of codes."""
-    context = node.context
+def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
+    """Quantization of a sum of two tensors of codes."""
+    context, scale, fmt = node.context, target.scale, target.fmt
+    if target.rounding != "half_even":
+        raise ModelError(f"rounds a sum by {target.rounding}; only to the nearest is supported")
     if len(real.terms) > 2:
         raise ModelError("quantizes a sum of more than two tensors; quantize between the Adds")
     streams, scales = [], []
@@ -175,8 +208,8 @@ def _add(node: Node, real: Real, scale: Fraction, zero: int, fmt: Int, stem: str
     if np.size(offset) != 1:
         raise ModelError("adds a constant per channel to a sum; quantize between")
     low, high = (
-        limit if bound is None else int(np.ravel(context.limit(bound, scale, zero, fmt))[0])
-        for bound, limit in ((real.low, fmt.min), (real.high, fmt.max))
+        limit if bound is None else int(np.ravel(target.code(bound))[0])
+        for bound, limit in ((real.low, target.least), (real.high, target.most))
     )
     result = context.tensor(stem, first.shape, np.array(low), np.array(high), fmt)
     context.place[result] = context.place[streams[0].tensor]
@@ -187,7 +220,7 @@ def _add(node: Node, real: Real, scale: Fraction, zero: int, fmt: Int, stem: str
             outputs=(result,),
             scale=tuple(scales),
             offset=Fraction(np.ravel(offset)[0]),
-            zero_point=zero,
+            zero_point=target.zero,
             low=low,
             high=high,
         )

@@ -146,6 +146,20 @@ class Real:
 
 
 @dataclass(frozen=True, eq=False)
+class Mapped:
+    """A function of quantized numbers; `function` works on float64 arrays."""
+
+    real: Real
+    function: Callable[[np.ndarray], np.ndarray]
+    name: str  # of the ONNX node
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Elements of the value."""
+        return self.real.ids
+
+
+@dataclass(frozen=True, eq=False)
 class Hosted:
     """What the host computes from an output of the hardware."""
 
@@ -163,7 +177,7 @@ class Unknown:
     """The result of a node that could not be lowered."""
 
 
-Value = Input | Codes | Constant | Scaled | Real | Hosted | Unknown
+Value = Input | Codes | Constant | Scaled | Real | Mapped | Hosted | Unknown
 
 
 def shape(value: Value) -> tuple[int, ...]:
@@ -200,6 +214,10 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
         return Real(
             terms, numbers(value.offset), numbers(value.low), numbers(value.high), value.name
         )
+    if isinstance(value, Mapped):
+        real = rearrange(value.real, move)
+        assert isinstance(real, Real)
+        return replace(value, real=real)
     raise ModelError("can't be moved behind an operation of the host; put it before")
 
 

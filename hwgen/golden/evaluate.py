@@ -7,12 +7,13 @@ from fractions import Fraction
 
 import numpy as np
 
-from hwgen.golden.rounding import affine_half_even
+from hwgen.golden.rounding import affine_round
 from hwgen.ir import (
     Add,
     Fork,
     Graph,
     Linear,
+    Lookup,
     Node,
     Pool,
     Queue,
@@ -90,7 +91,7 @@ def _requantize(node: Requantize, x: np.ndarray) -> np.ndarray:
     """Elementwise on (N, ..., C)."""
     if node.bits is not None:
         return _approximate(node, x)
-    rounded = affine_half_even([(x, node.scale)], node.offset)
+    rounded = affine_round([(x, node.scale)], node.offset, node.rounding)
     return np.clip(rounded + node.zero_point, node.low, node.high)
 
 
@@ -116,12 +117,17 @@ def _approximate(node: Requantize, x: np.ndarray) -> np.ndarray:
 def _add(node: Add, a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Elementwise."""
     terms = [(a, np.array(node.scale[0], dtype=object)), (b, np.array(node.scale[1], dtype=object))]
-    rounded = affine_half_even(terms, np.array(node.offset, dtype=object))
+    rounded = affine_round(terms, np.array(node.offset, dtype=object))
     return np.clip(rounded + node.zero_point, node.low, node.high)
 
 
 def _reorder(node: Reorder, x: np.ndarray) -> np.ndarray:
     return x.reshape(len(x), -1)[:, np.ravel(node.order)]
+
+
+def _lookup(node: Lookup, x: np.ndarray) -> np.ndarray:
+    """Elementwise."""
+    return node.table[x - node.first]
 
 
 # A function of the node and its inputs, each (samples, *shape); returns one output (a Fork: the
@@ -134,6 +140,7 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Requantize: _requantize,
     Add: _add,
     Reorder: _reorder,
+    Lookup: _lookup,
     Fork: lambda _node, x: x,
     Queue: lambda _node, x: x,
     Resize: lambda _node, x: x,

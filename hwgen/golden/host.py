@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 
 import numpy as np
 
 from hwgen.errors import InputError
 from hwgen.ir import Graph, InputPort, OutputPort
+
+# Rounding of float64 arrays by the name of the mode.
+ROUND: dict[str, Callable] = {
+    "half_even": np.rint,
+    "half_up": lambda v: np.copysign(np.floor(np.abs(v) + 0.5), v),
+    "half_down": lambda v: np.copysign(np.ceil(np.abs(v) - 0.5), v),
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "down": np.trunc,
+    "up": lambda v: np.copysign(np.ceil(np.abs(v)), v),
+}
 
 
 def encode(graph: Graph, inputs: dict[str, np.ndarray] | np.ndarray) -> dict[str, np.ndarray]:
@@ -62,8 +74,12 @@ def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
             raise InputError(f"input {port.name!r} holds NaN")
         fmt = graph.tensors[port.tensor].fmt
         with np.errstate(over="ignore"):
-            scaled = np.rint(values / port.scale).astype(np.float64) + port.zero_point
-        codes = np.clip(scaled, fmt.min, fmt.max).astype(np.int64)
+            scaled = ROUND[port.rounding]((values / port.scale).astype(np.float64))
+        low, high = (
+            limit if bound is None else bound
+            for bound, limit in ((port.low, fmt.min), (port.high, fmt.max))
+        )
+        codes = np.clip(scaled + port.zero_point, low, high).astype(np.int64)
     stream = np.empty((len(codes), port.index.size), dtype=np.int64)
     stream[:, port.index.ravel()] = codes.reshape(len(codes), -1)
     return stream
@@ -97,7 +113,8 @@ def _decode(port: OutputPort, stream: np.ndarray) -> np.ndarray:
         values = (codes - port.zero_point).astype(np.float64) * port.scale
         if port.offset is not None:
             values = values + port.offset
-        values = np.clip(values, *port.clip).astype(np.float32)
+        values = np.clip(values, *port.clip)
+        values = values.astype(port.dtype if port.dtype.kind in "iu" else np.float32)
     if shape[:1] == (1,):
         values = values[:, 0]
     for name, attributes in port.host:

@@ -67,9 +67,10 @@ class Tensor:
 class InputPort:
     """An ONNX graph input: how the host turns an array into the codes of a stream.
 
-    code = clamp(round_half_even(x / scale) + zero_point) in float32 as QuantizeLinear does;
-    `scale` None: the input holds codes already. `index` has the ONNX shape of one sample (batch
-    axis 1) and gives each element's place in the stream.
+    code = clamp(round(x / scale) + zero_point, low, high) in float32 as QuantizeLinear does, by
+    the `rounding` of a Requantize; `low`, `high` None: the format's own. `scale` None: the input
+    holds codes already. `index` has the ONNX shape of one sample (batch axis 1) and gives each
+    element's place in the stream.
     """
 
     name: str
@@ -78,6 +79,9 @@ class InputPort:
     dtype: np.dtype
     scale: np.ndarray | None = None
     zero_point: int = 0
+    rounding: str = "half_even"
+    low: int | None = None
+    high: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -199,9 +199,10 @@ class Thresholds:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Requantize(Node):
-    """out = clamp(round_half_even(x * scale + offset) + zero_point, low, high), elementwise, exact
-    rationals.
+    """out = clamp(round(x * scale + offset) + zero_point, low, high), elementwise, exact rationals.
 
+    `rounding` is to the nearest with ties to even ("half_even"), away from or towards zero
+    ("half_up", "half_down"), or always "floor", "ceil", towards zero ("down") or away ("up").
     `scale`, `offset` (object arrays of Fraction), `low`, `high`, `x_low` and `x_high` (int64) have
     shape (C,) or the whole tensor's; x is always within [x_low, x_high].
     """
@@ -213,6 +214,7 @@ class Requantize(Node):
     high: np.ndarray
     x_low: np.ndarray
     x_high: np.ndarray
+    rounding: str = "half_even"
     bits: int | None = None  # multiplier bits of the approximate form; None: exact
     cycles: int = 1  # fold: the cycles a word may take
     form: Form | Thresholds | None = None  # how the hardware computes it
@@ -231,6 +233,14 @@ class Add(Node):
     low: int
     high: int
     form: Form | None = None  # how the hardware computes it
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Lookup(Node):
+    """out = table[x - first], elementwise: any function of few-bit codes; `first` is the least."""
+
+    table: np.ndarray
+    first: int
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

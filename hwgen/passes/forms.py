@@ -13,6 +13,7 @@ common to all channels.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
@@ -188,7 +189,8 @@ def _limits(node: Requantize) -> Limits:
         size = high - low
         level = np.arange(low + 1, high + 1)
         levels[row, :size] = level
-        start = _thresholds(abs(scale), offset, level - node.zero_point, x_low, x_high)
+        ends = Ends(x_low, x_high, node.rounding)
+        start = _thresholds(abs(scale), offset, level - node.zero_point, ends)
         least[row, :size], has_least[row, :size] = np.maximum(start, x_low), start <= x_high
         below[row, :size], has_below[row, :size] = np.minimum(start - 1, x_high), start > x_low
         scales.append(abs(scale))
@@ -197,19 +199,43 @@ def _limits(node: Requantize) -> Limits:
     return Limits(scales, np.array(signs), back, levels, odd, least, has_least, below, has_below)
 
 
-def _thresholds(scale, offset, values: np.ndarray, x_low: int, x_high: int) -> np.ndarray:
-    """The least x with round_half_even(x * scale + offset) >= value, cut to [x_low, x_high + 1]."""
+@dataclass(frozen=True)
+class Ends:
+    """The inputs a channel may see, and how it rounds."""
+
+    low: int
+    high: int
+    rounding: str
+
+
+def _boundary(value: int, mode: str) -> tuple[Fraction, bool]:
+    """(b, inclusive): round(v) >= value where v > b, and where v = b if inclusive."""
+    positive = value > 0
+    half = Fraction(2 * value - 1, 2)
+    return {
+        "half_even": (half, value % 2 == 0),
+        "half_up": (half, positive),
+        "half_down": (half, not positive),
+        "floor": (Fraction(value), True),
+        "ceil": (Fraction(value - 1), False),
+        "down": (Fraction(value), True) if positive else (Fraction(value - 1), False),
+        "up": (Fraction(value - 1), False) if positive else (Fraction(value), True),
+    }[mode]
+
+
+def _thresholds(scale, offset, values: np.ndarray, ends: Ends) -> np.ndarray:
+    """The least x with round(x * scale + offset) >= value, cut to [ends.low, ends.high + 1]."""
     scale, offset = Fraction(scale), Fraction(offset)
-    if scale == 0:
-        reached = round(offset) >= values
-        return np.where(reached, x_low, x_high + 1)
-    # x * scale + offset >= value - 1/2 (even values), > value - 1/2 (odd values)
-    over = 2 * offset.denominator * scale.numerator
     found = []
     for value in values.tolist():
-        rest = ((2 * value - 1) * offset.denominator - 2 * offset.numerator) * scale.denominator
-        first = rest // over + 1 if value % 2 else -(-rest // over)
-        found.append(min(max(first, x_low), x_high + 1))
+        bound, inclusive = _boundary(value, ends.rounding)
+        if scale == 0:
+            reached = offset > bound or (inclusive and offset == bound)
+            first = ends.low if reached else ends.high + 1
+        else:
+            place = (bound - offset) / scale
+            first = math.ceil(place) if inclusive else math.floor(place) + 1
+        found.append(min(max(first, ends.low), ends.high + 1))
     return np.array(found, dtype=np.int64)
 
 

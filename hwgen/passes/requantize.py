@@ -39,5 +39,7 @@ def budget(graph: Graph, target: int, bits: int | None, by_layer: Mapping[str, i
         if isinstance(node, Requantize):
             layer = node.name.removesuffix(".requantize")
             allowed = by_layer.get(layer, by_layer.get(node.name, bits))
+            if node.rounding != "half_even":  # the approximate form rounds to the nearest
+                allowed = None
             spare = max(1, target // graph.tensors[node.input].words)
             graph.nodes[k] = replace(node, cycles=spare, bits=allowed)

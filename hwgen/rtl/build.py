@@ -12,6 +12,7 @@ from hwgen.ir import (
     Fork,
     Graph,
     Linear,
+    Lookup,
     Node,
     Pool,
     Queue,
@@ -25,6 +26,7 @@ from hwgen.ir import (
 from hwgen.rtl.add import AddUnit
 from hwgen.rtl.fork import ForkUnit
 from hwgen.rtl.linear import LinearUnit
+from hwgen.rtl.lookup import LookupUnit
 from hwgen.rtl.pool import PoolUnit
 from hwgen.rtl.queue import QueueUnit
 from hwgen.rtl.reduce import ReduceUnit
@@ -46,6 +48,7 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
     )(node, x, y),
     Add: AddUnit,
     Reorder: ReorderUnit,
+    Lookup: LookupUnit,
     Fork: lambda node, x, *_: ForkUnit(node, x),
     Queue: QueueUnit,
     Resize: lambda _node, x, y: resize_unit(x, y),

@@ -1,0 +1,105 @@
+"""The QOperator dialect: operators on codes, as onnxruntime's quantizer writes them.
+
+Each is the float operator between DequantizeLinear and QuantizeLinear, with scales and zero points
+as further inputs; so each lowers its inputs to real numbers, calls the float operator's function,
+and quantizes its result. Inputs of com.microsoft's operators are those of
+https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hwgen.errors import ModelError
+from hwgen.frontend import ops_arithmetic, ops_functions, ops_layers
+from hwgen.frontend.context import Node
+from hwgen.frontend.ops_quantize import from_codes, target_of, to_codes
+from hwgen.frontend.values import Scaled, Value, check_scale, exact
+
+
+def _bias(node: Node, place: int, x: int, w: int) -> Scaled | None:
+    """A bias of 32-bit codes, whose scale is the product of those at inputs `x` and `w`."""
+    if node.input(place) is None:
+        return None
+    codes = node.constant(place, "bias").astype(np.int64)
+    scales = [check_scale(exact(node.constant(k, "scale"))) for k in (x, w)]
+    if scales[0].size != 1:
+        raise ModelError("its activations have a scale per channel; quantize them per tensor")
+    factor = scales[0].ravel()[0] * scales[1].reshape(-1)
+    return Scaled(codes, factor if factor.size > 1 else factor.reshape(()))
+
+
+def qlinear_conv(node: Node) -> Value:
+    """QLinearConv."""
+    x, w = from_codes(node, (0, 1, 2)), from_codes(node, (3, 4, 5), axis=0)
+    y = ops_layers.conv(node.having(x, w, _bias(node, 8, 1, 4)))
+    return to_codes(node, y, target_of(node, 6, 7))
+
+
+def qlinear_matmul(node: Node) -> Value:
+    """QLinearMatMul."""
+    y = ops_layers.matmul(node.having(from_codes(node, (0, 1, 2)), from_codes(node, (3, 4, 5), -1)))
+    return to_codes(node, y, target_of(node, 6, 7))
+
+
+def qgemm(node: Node) -> Value:
+    """QGemm; without an output scale it gives real numbers. Its bias has scale alpha * a * b."""
+    alpha = exact(np.float32(node.attribute("alpha", 1.0)))
+    x = from_codes(node, (0, 1, 2))
+    transposed = bool(node.attribute("transB", 0))
+    w = from_codes(node, (3, 4, 5), axis=0 if transposed else 1)
+    if not isinstance(w, Scaled):
+        raise ModelError("multiplies two activations; only constant weights are supported")
+    bias = _bias(node, 6, 1, 4)
+    if bias is not None:
+        bias = Scaled(bias.codes, np.asarray(bias.scale * alpha))
+    w = Scaled(w.codes, np.asarray(w.scale * alpha))
+    w = w if transposed else ops_layers.transposed(w)
+    y = ops_layers.gemm(node.having(x, w, bias), trans_b=True)
+    return y if node.input(7) is None else to_codes(node, y, target_of(node, 7, 8))
+
+
+def _binary(function: Callable[[Node], Value]) -> Callable[[Node], Value]:
+    """QLinearAdd, QLinearMul: two operands of codes."""
+
+    def lower(node: Node) -> Value:
+        operands = (from_codes(node, (0, 1, 2)), from_codes(node, (3, 4, 5)))
+        return to_codes(node, function(node.having(*operands)), target_of(node, 6, 7))
+
+    return lower
+
+
+def _unary(function: Callable[[Node], Value]) -> Callable[[Node], Value]:
+    """Operators of one operand."""
+
+    def lower(node: Node) -> Value:
+        y = function(node.having(from_codes(node, (0, 1, 2))))
+        return to_codes(node, y, target_of(node, 3, 4))
+
+    return lower
+
+
+def _channels_first(function: Callable[[Node], Value]) -> Callable[[Node], Value]:
+    def lower(node: Node) -> Value:
+        if node.attribute("channels_last", 0):
+            raise ModelError("channels_last=1 is not supported; export channels first")
+        return function(node)
+
+    return lower
+
+
+LOWER = {
+    "QLinearConv": qlinear_conv,
+    "QLinearMatMul": qlinear_matmul,
+    "com.microsoft.QGemm": qgemm,
+    "com.microsoft.QLinearAdd": _binary(ops_arithmetic.add),
+    "com.microsoft.QLinearMul": _binary(ops_arithmetic.multiply),
+    "com.microsoft.QLinearAveragePool": _channels_first(_unary(ops_layers.average_pool)),
+    "com.microsoft.QLinearGlobalAveragePool": _channels_first(
+        _unary(ops_layers.global_average_pool)
+    ),
+    "com.microsoft.QLinearSigmoid": _unary(ops_functions.LOWER["Sigmoid"]),
+    "com.microsoft.QLinearLeakyRelu": _unary(ops_functions.LOWER["LeakyRelu"]),
+}
