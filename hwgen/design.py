@@ -27,7 +27,7 @@ from hwgen.errors import ModelError
 from hwgen.frontend import load, read
 from hwgen.golden.compare import differing
 from hwgen.golden.host import decode, encode
-from hwgen.ir import Graph, Requantize
+from hwgen.ir import Fork, Graph, Queue, Requantize, Resize
 from hwgen.passes.fold import multipliers
 from hwgen.passes.pipeline import lower
 
@@ -164,7 +164,10 @@ class Design:
             if len(wrong):
                 sample, element = (int(v) for v in wrong[0])
                 place = np.argwhere(port.index == element)[0]
-                node = producer[port.tensor].name
+                maker = producer[port.tensor]
+                while isinstance(maker, Fork | Queue | Resize) and maker.input in producer:
+                    maker = producer[maker.input]
+                node = maker.name.removesuffix(".requantize")
                 values = int(a[sample, element]), int(b[sample, element])
                 return Mismatch(sample, port.name, tuple(int(v) for v in place), *values, node)
         return None

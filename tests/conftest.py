@@ -13,14 +13,11 @@ SEEDS = np.random.default_rng(0)
 
 
 def model_files() -> list[Path]:
-    """The shipped models, and the larger QDQ models of the folder $HWGEN_MODELS, if it is set."""
+    """The shipped models, and the larger ones of the folder $HWGEN_MODELS, if it is set."""
     found = sorted(SHIPPED.glob("*.onnx"))
     if folder := os.environ.get("HWGEN_MODELS"):
-        found += [
-            p
-            for n in ("d01", "d02", "d05", "d06", "d09")
-            for p in Path(folder).glob(f"{n}_*qdq*.onnx")
-        ]
+        names = ("d01", "d02", "d03", "d04a", "d04b", "d04c", "d05", "d06", "d06b", "d09")
+        found += [p for n in names for p in sorted(Path(folder).glob(f"{n}_*[!t].onnx"))]
     return found
 
 

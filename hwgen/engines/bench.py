@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from hwgen.engines.bundle import Bundle, Port, Result
-from hwgen.engines.tools import cached, check_compiler, environment
+from hwgen.engines.tools import cached, check_compiler, environment, shared_python
 from hwgen.errors import SimulationError, ToolError
 
 FILES = {
@@ -51,6 +51,7 @@ def simulate(
 
     def make(folder: Path) -> None:
         check_compiler()
+        shared_python()
         (folder / "store").mkdir()
         for name, text in files.items():
             (folder / name).write_text(text)

@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
+import find_libpython
+
 from hwgen.errors import ToolError
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -70,6 +72,17 @@ def check_compiler() -> None:
     for names in (COMPILERS, ("make",), ("perl",)):
         if _first(names, path) is None:
             raise ToolError(f"{names[0]} is missing: apt install {names[0]} (see `hwgen doctor`)")
+
+
+def shared_python() -> str:
+    """The shared library of Python, which cocotb loads into the simulator; raises `ToolError`."""
+    found = find_libpython.find_libpython()
+    if found is None:
+        package = f"libpython{sys.version_info[0]}.{sys.version_info[1]}"
+        raise ToolError(
+            f"Python's shared library is missing: apt install {package} (see `hwgen doctor`)"
+        )
+    return found
 
 
 def cache_folder() -> Path:

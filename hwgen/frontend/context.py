@@ -411,8 +411,9 @@ def numbers(value: Value | None) -> Numbers:
     raise ModelError("must be a constant")
 
 
-def one_term(value: Real) -> tuple[Stream, Fraction, int]:
-    """(stream, scale, zero point) of a value that is (codes - zero point) * scale."""
+def one_term(value: Real) -> tuple[Stream, Fraction, Fraction]:
+    """(stream, scale, zero point) of a value that is (codes - zero point) * scale; the zero point
+    of bipolar codes is 1/2."""
     if len(value.terms) != 1:
         raise ModelError(
             "reads a sum that is not quantized; put QuantizeLinear and DequantizeLinear "
@@ -426,6 +427,6 @@ def one_term(value: Real) -> tuple[Stream, Fraction, int]:
     (term,) = value.terms
     scale = uniform(term.scale, "the scale of its input")
     offset = uniform(value.offset, "the offset of its input")
-    if scale == 0 or (offset / scale).denominator != 1:
-        raise ModelError("reads a value whose zero is no code; quantize its input")
-    return term.stream, scale, -int(offset / scale)
+    if scale == 0:
+        raise ModelError("reads a value whose scale is zero; remove it")
+    return term.stream, scale, -offset / scale

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 
 from hwgen.errors import ModelError
@@ -85,7 +87,7 @@ def _per_output(scale: Numbers, axis: int, outputs: int) -> Numbers:
     return scale.ravel()
 
 
-def _window(node: Node, tensor: str, image, kernel, rank: int, pad_code: int) -> Window:
+def _window(node: Node, tensor: str, image, kernel, rank: int, zero: Fraction | int) -> Window:
     """The Window of a convolution or a pool, from its attributes; appended to the graph."""
     strides = _pair(node.attribute("strides", [1] * rank), rank)
     dilations = _pair(node.attribute("dilations", [1] * rank), rank)
@@ -112,6 +114,8 @@ def _window(node: Node, tensor: str, image, kernel, rank: int, pad_code: int) ->
     if min(spaces) < 0:
         raise ModelError(f"its window {reach[:rank]} is larger than the padded input")
     context = node.context
+    if any((*before, *after)) and Fraction(zero).denominator != 1:
+        raise ModelError("pads a value whose zero is no code; quantize its input")
     window = Window(
         name=context.unique(f"{node.name}.window"),
         inputs=(tensor,),
@@ -121,7 +125,7 @@ def _window(node: Node, tensor: str, image, kernel, rank: int, pad_code: int) ->
         stride=(strides[0], strides[1]),
         dilation=(dilations[0], dilations[1]),
         pads=(before[0], before[1], after[0], after[1]),
-        pad_code=pad_code,
+        pad_code=int(zero),
         block=image[2],
     )
     return _place_window(node, window)
@@ -245,7 +249,7 @@ def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:
         inputs=(tensor,),
         outputs=(context.graph.fresh(f"{tensor}_rows"),),
         image=(len(rows), 1, inputs),
-        pad_code=zero,
+        pad_code=int(zero),
         block=inputs,
     )
     _place_window(node, window)
@@ -395,7 +399,10 @@ def _mean(node: Node, x: Real, axes: list[int], keep: bool) -> Real:
     context.place[result] = np.argsort(order)
     seen = context.graph.tensors[tensor]
     if seen.channels != moved.shape[1]:
-        raise ModelError("averages over a part of the channels; that is not supported")
+        raise ModelError(
+            f"averages over axes {axes}, which do not hold whole rows of the stream; average over "
+            "all positions or over the channels"
+        )
     context.add(Reduce(name=context.unique(node.name), inputs=(tensor,), outputs=(result,)))
     size = [1 if a in axes else n for a, n in enumerate(ids.shape) if keep or a not in axes]
     out = Stream(result, np.arange(moved.shape[1]).reshape(size))

@@ -70,7 +70,9 @@ def _lookup(node: Node, value: Mapped, target: Target) -> Codes:
     (term,) = value.real.terms
     fmt = context.graph.tensors[term.stream.tensor].fmt
     if fmt.bits > MOST_LOOKUP_BITS or np.size(term.scale) != 1 or np.size(value.real.offset) != 1:
-        raise ModelError(f"{node.op} reads a value that is not quantized; quantize its input")
+        raise ModelError(
+            f"{value.name} is a function of a value that is not quantized; quantize its input"
+        )
     scale, offset = (Fraction(np.ravel(v)[0]) for v in (term.scale, value.real.offset))
     reals = [code * scale + offset for code in range(fmt.min, fmt.max + 1)]
     for limit, cut in ((value.real.low, max), (value.real.high, min)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
+from hwgen.errors import ConfigError
 from hwgen.ir import Graph, Requantize
 
 
@@ -34,7 +35,15 @@ def merge(graph: Graph) -> None:
 
 def budget(graph: Graph, target: int, bits: int | None, by_layer: Mapping[str, int]) -> None:
     """Set the cycles a word may take, and the bits of approximate forms (of all, or by the layer's
-    name)."""
+    name).
+
+    Raises `ConfigError` for the name of a node that has no approximate form.
+    """
+    approximable = {n.name for n in graph.nodes if isinstance(n, Requantize)}
+    approximable |= {name.removesuffix(".requantize") for name in approximable}
+    for name in by_layer:
+        if name not in approximable:
+            raise ConfigError(f"node {name!r} has no requant_bits: its arithmetic is exact")
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Requantize):
             layer = node.name.removesuffix(".requantize")

@@ -225,12 +225,21 @@ def compared(seed: int) -> Graph:
     return graph
 
 
+def functions(seed: int) -> Graph:
+    """Functions by table."""
+    b = Builder(seed=seed)
+    y = b.quantize(b.input(1, 3, 4, 5), 0.05, [0, 7, 3, 100][seed], [np.int8, np.uint8][seed % 2])
+    op = ["Sigmoid", "Tanh", "HardSwish", "LeakyRelu"][seed]
+    return _lowered(b, b.quantize(b.op(op, y), 0.01, 0), cycles=[60, 20][seed % 2])
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
     "dense": [(f, seed) for f in (gemm, approximate, line, compared) for seed in range(4)],
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(3)],
+    "functions": [(functions, seed) for seed in range(4)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 
