@@ -8,8 +8,9 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from importlib import metadata
+from pathlib import Path
 
-from hwgen.engines.tools import COMPILERS, environment
+from hwgen.engines.tools import COMPILERS, environment, shared_python
 from hwgen.errors import ToolError
 
 PACKAGES = (
@@ -58,6 +59,11 @@ def findings() -> list[Finding]:
         rows.append(
             Finding(f"{names[0]} (program)", version, purpose, True, "" if version else remedy)
         )
+    try:
+        library, remedy = Path(shared_python()).name, ""
+    except ToolError as error:
+        library, remedy = "", str(error).partition(": ")[2].partition(" (")[0]
+    rows.append(Finding("libpython (library)", library, "the cocotb engine", False, remedy))
     return rows
 
 
@@ -83,5 +89,5 @@ def _program(names: tuple[str, ...]) -> str:
         )
         found = re.search(r"\d+\.\d+[\w.]*", run.stdout + run.stderr)
         if run.returncode == 0:
-            return found[0] if found else "runs"
+            return found[0] if found else _package(name) or "runs"
     return ""

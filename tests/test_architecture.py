@@ -29,6 +29,7 @@ LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
 # Only these may import: one dependency, one room.
 ROOMS = {
     "amaranth": {"rtl", "emit"},
+    "find_libpython": {"engines"},
     "google": {"frontend"},  # protobuf
     "onnx": {"frontend", "design"},
     "rich": {"cli"},
