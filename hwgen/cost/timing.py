@@ -13,6 +13,7 @@ import numpy as np
 
 from hwgen.ir import (
     Add,
+    Concat,
     Fork,
     Graph,
     Linear,
@@ -33,9 +34,9 @@ from hwgen.ir import (
 class Process:
     """One sample's firings k = 0, 1... of a process.
 
-    `needs`[k]: words of each input that must have come before firing k takes place; `makes`[k]:
-    words made by then; `latency`: cycles from a firing to its word; `paced` False: fires as soon
-    as it can in any schedule.
+    `needs`[k]: words of each input that must have come before firing k takes place (or a row of
+    them for each input); `makes`[k]: words made by then; `latency`: cycles from a firing to its
+    word; `paced` False: fires as soon as it can in any schedule.
     """
 
     needs: np.ndarray
@@ -46,7 +47,11 @@ class Process:
     @property
     def firings(self) -> int:
         """Firings per sample: the least initiation interval."""
-        return len(self.needs)
+        return self.needs.shape[-1]
+
+    def needed(self, place: int) -> np.ndarray:
+        """`needs` of the input at `place`."""
+        return self.needs if self.needs.ndim == 1 else self.needs[place]
 
     def made_by(self) -> np.ndarray:
         """For each word made, the firing that makes it."""
@@ -104,12 +109,19 @@ def _add(node: Add, x: Tensor, _b: Tensor, _y: Tensor) -> list[Process]:
     return _each(x.words, node.form.latency, node.form.steps)
 
 
-def _reorder(_node: Reorder, x: Tensor, _y: Tensor) -> list[Process]:
-    count = np.arange(1, x.words + 1)
+def _reorder(_node: Reorder, x: Tensor, y: Tensor) -> list[Process]:
+    written, read = np.arange(1, x.words + 1), np.arange(1, y.words + 1)
     return [
-        Process(count, count // x.words, 0, paced=False),
-        Process(np.ones(x.words, dtype=np.int64), count, 2),
+        Process(written, written // x.words, 0, paced=False),
+        Process(np.ones(y.words, dtype=np.int64), read, 2),
     ]
+
+
+def _concat(node: Concat, *tensors: Tensor) -> list[Process]:
+    y = tensors[-1]
+    source = np.tile(np.repeat(np.arange(len(node.turn)), node.turn), y.words // sum(node.turn))
+    needs = np.array([np.cumsum(source == k) for k in range(len(node.turn))])
+    return [Process(needs, np.arange(1, y.words + 1), 0)]
 
 
 def _queue(node: Queue, x: Tensor, _y: Tensor) -> list[Process]:
@@ -139,6 +151,7 @@ TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Requantize: _requantize,
     Add: _add,
     Reorder: _reorder,
+    Concat: _concat,
     Lookup: lambda _node, x, _y: _each(x.words, 2),
     Fork: lambda _node, x, *_: _each(x.words, 0, paced=False),
     Queue: _queue,
@@ -188,10 +201,11 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
         begun = inputs[0]
         for process in processes:
             fired = _fire(process, inputs, period, paced)
-            first = np.searchsorted(process.needs, np.arange(1, process.needs[-1] + 1))
             if process is processes[0]:
                 begun = fired
-                for tensor in node.inputs:
+                for place, tensor in enumerate(node.inputs):
+                    needs = process.needed(place)
+                    first = np.searchsorted(needs, np.arange(1, needs[-1] + 1))
                     found.taken[node.name, tensor] = fired[first]
             last_fired = fired
             inputs = [fired[process.made_by()] + process.latency]
@@ -204,7 +218,11 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
 
 def _fire(process: Process, inputs: list[np.ndarray], period: int, paced: bool) -> np.ndarray:
     """When each firing takes place."""
-    ready = np.max([words[process.needs - 1] for words in inputs], axis=0)
+    came = [
+        np.where(process.needed(k) > 0, words[process.needed(k) - 1], 0)
+        for k, words in enumerate(inputs)
+    ]
+    ready = np.max(came, axis=0)
     steps = np.arange(process.firings)
     if paced and process.paced:
         even = steps * period // process.firings

@@ -47,6 +47,7 @@ class Node:
             opset,
             context,
         )
+        self.outputs = len(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
 
     def having(self, *inputs: Value | None) -> Node:
@@ -208,6 +209,26 @@ class Context:
         )
         return result
 
+    def order(self, stream: Stream) -> tuple[int, ...]:
+        """The axes of a value, without the batch's, from the outermost in its stream to the
+        innermost: as in ONNX, or with the channels last."""
+        rank = len(sample_shape(stream.ids))
+        places = self.positions(stream)
+        straight = places is None or bool((np.diff(places.ravel()) > 0).all())
+        return tuple(range(rank)) if straight or rank < 2 else (*range(1, rank), 0)
+
+    def whole(self, stream: Stream, name: str) -> Stream:
+        """All elements of a tensor: of a new one, behind a Reorder, where the stream is only a
+        part of its own or repeats elements of it."""
+        count = self.graph.tensors[stream.tensor].elements
+        if stream.ids.size == count and np.unique(stream.ids).size == count:
+            return stream
+        axes = self.order(stream)
+        ids = stream.ids.reshape(sample_shape(stream.ids)).transpose(axes)
+        tensor = self.settle(stream, ids, ids.shape, name)
+        back = np.arange(ids.size).reshape(ids.shape).transpose(np.argsort(axes))
+        return Stream(tensor, back.reshape(stream.ids.shape))
+
     def channel_last(self, stream: Stream, name: str) -> tuple[str, tuple[int, int, int]]:
         """The tensor of a (1, C, H, W) or (1, C, L) value as an image (H, W, C)."""
         ids = stream.ids[..., None] if stream.ids.ndim == 3 else stream.ids
@@ -248,7 +269,7 @@ class Context:
     def requantize(self, value: Real, target: Target, name: str, output: str) -> Codes:
         """QuantizeLinear of a one-term value: codes = clamp(round(value / scale) + zero)."""
         (term,) = value.terms
-        stream, zero, fmt = term.stream, target.zero, target.fmt
+        stream, zero, fmt = self.whole(term.stream, name), target.zero, target.fmt
         if self.place[stream.tensor] is None:
             self.settle(stream, stream.ids, sample_shape(stream.ids), name)
         multiplier, offset = term.scale / target.scale, value.offset / target.scale
@@ -256,7 +277,7 @@ class Context:
             exact(limit) if bound is None else target.code(bound)
             for bound, limit in ((value.low, target.least), (value.high, target.most))
         )
-        if self._keeps(term.stream.tensor, multiplier, offset, zero, low, high):
+        if self._keeps(stream.tensor, multiplier, offset, zero, low, high):
             return Codes(stream, fmt)
         tensor = self.graph.tensors[stream.tensor]
         arrays = self.by_channel([multiplier, offset, low, high], stream)
@@ -326,13 +347,15 @@ class Context:
     def code_port(self, name: str, value: Codes) -> OutputPort:
         """An output whose codes the user gets."""
         dtype = np.dtype(f"{'' if value.fmt.signed else 'u'}int{8 if value.fmt.bits <= 8 else 16}")
-        return OutputPort(name, value.stream.tensor, value.ids, dtype)
+        stream = self.whole(value.stream, name)
+        return OutputPort(name, stream.tensor, stream.ids, dtype)
 
     def real_port(self, name: str, value: Real) -> OutputPort:
         """An output the host dequantizes."""
         if len(value.terms) != 1:
             raise ModelError(f"output {name!r} is a sum of quantized tensors; quantize the sum")
         (term,) = value.terms
+        stream = self.whole(term.stream, name)
         offset = np.asarray(value.offset)
         ratios = (
             {Fraction(o) / Fraction(s) for o, s in np.broadcast(offset, term.scale)}
@@ -350,8 +373,8 @@ class Context:
         )
         return OutputPort(
             name,
-            term.stream.tensor,
-            value.ids,
+            stream.tensor,
+            stream.ids,
             np.dtype("float32"),
             scale=np.asarray(term.scale, dtype=np.float64),
             zero_point=zero,

@@ -244,6 +244,8 @@ def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
     if standard and constants.foldable(proto, node.inputs):
         return constants.fold(proto, node.inputs, node.opset)
     result = LOWER[op](node)
+    if isinstance(result, list):
+        return result
     if left := node.unread():
         raise ModelError(f"the attribute {left[0]!r} is not supported; export the model without it")
     used = [output for output in proto.output if output]

@@ -124,7 +124,42 @@ def clip(node: Node) -> Value:
     return node.real(0).clamp(low, high)
 
 
+def negate(node: Node) -> Value:
+    """Neg."""
+    return node.real(0).affine(exact(-1), exact(0))
+
+
+def _limit(node: Node, least: bool) -> Value:
+    """Max or Min of one tensor and constants."""
+    tensors = [v for v in node.inputs if isinstance(v, Real)]
+    limits = [numbers(v) for v in node.inputs if not isinstance(v, Real)]
+    if len(tensors) != 1 or any(limit.size != 1 for limit in limits):
+        raise ModelError("compares several tensors; one tensor and single numbers are supported")
+    value = tensors[0]
+    for limit in limits:
+        bound = limit.reshape(())
+        value = value.clamp(bound, None) if least else value.clamp(None, bound)
+    return value
+
+
+def scaler(node: Node) -> Value:
+    """ai.onnx.ml Scaler: (x - offset) * scale."""
+    offset, scale = (
+        exact(np.float32(node.attribute(k, [d]))) for k, d in (("offset", 0), ("scale", 1))
+    )
+    x = node.real(0)
+    for array in (offset, scale):
+        if array.size not in (1, shape(x)[-1]):
+            raise ModelError(f"its {array.size} offsets or scales don't fit {list(shape(x))}")
+    offset, scale = (a.reshape(()) if a.size == 1 else a for a in (offset, scale))
+    return x.affine(scale, -offset * scale)
+
+
 LOWER = {
+    "Neg": negate,
+    "Max": lambda node: _limit(node, True),
+    "Min": lambda node: _limit(node, False),
+    "ai.onnx.ml.Scaler": scaler,
     "Add": add,
     "Sub": subtract,
     "Mul": multiply,

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
+from onnx import helper
 
 from hwgen.errors import ModelError
 from hwgen.frontend.constants import scalar_list
-from hwgen.frontend.context import Node
-from hwgen.frontend.values import Codes, Constant, Hosted, Real, Value, rearrange, shape
+from hwgen.frontend.context import Node, one_term, sample_shape
+from hwgen.frontend.ops_quantize import join
+from hwgen.frontend.values import (
+    Codes,
+    Constant,
+    Hosted,
+    Input,
+    Joined,
+    Real,
+    Stream,
+    Term,
+    Value,
+    exact,
+    rearrange,
+    shape,
+)
+from hwgen.ir import Reorder
 
 
 def _moved(node: Node, move) -> Value:
@@ -60,6 +78,205 @@ def unsqueeze(node: Node) -> Value:
     if axes is None:
         axes = scalar_list(node.input(1), "axes")
     return _moved(node, lambda a: np.expand_dims(a, tuple(axes)))
+
+
+def _axis(node: Node, default: int, k: int = 0) -> int:
+    """The attribute `axis`, counted from the front."""
+    axis, rank = node.attribute("axis", default), len(shape(node.input(k)))
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
+    axis %= rank
+    if axis == 0 and shape(node.input(k))[0] == 1 and rank > 1:
+        raise ModelError("works along the batch; choose another axis")
+    return axis
+
+
+def slice_(node: Node) -> Value:
+    """Slice; limits as attributes (below opset 10) or constant inputs."""
+    size = shape(node.input(0))
+    if node.input(1) is None:
+        starts, ends = node.attribute("starts"), node.attribute("ends")
+        axes, steps = node.attribute("axes", list(range(len(starts)))), [1] * len(starts)
+    else:
+        starts, ends = scalar_list(node.input(1), "starts"), scalar_list(node.input(2), "ends")
+        given = node.input(3), node.input(4)
+        axes = scalar_list(given[0], "axes") if given[0] else list(range(len(starts)))
+        steps = scalar_list(given[1], "steps") if given[1] else [1] * len(starts)
+    if not len(starts) == len(ends) == len(axes) == len(steps) or 0 in steps:
+        raise ModelError("has limits that don't fit each other, or a step of 0")
+    cut = [slice(None)] * len(size)
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        if not -len(size) <= axis < len(size):
+            raise ModelError(f"axis {axis} is outside a tensor of {len(size)} dimensions")
+        # In Python an end before the first element is None where the step is negative.
+        behind = step < 0 and (end < -size[axis] or end == -1 - size[axis])
+        cut[axis] = slice(start, None if behind else end, step)
+    return _part(node, tuple(cut))
+
+
+def _part(node: Node, cut) -> Value:
+    result = _moved(node, lambda a: a[cut])
+    if not np.prod(shape(result)):
+        raise ModelError("leaves nothing of its input")
+    return result
+
+
+def split(node: Node) -> list[Value]:
+    """Split into parts given by sizes or their number."""
+    axis = _axis(node, 0)
+    size = shape(node.input(0))[axis]
+    sizes = node.attribute("split", None)
+    count = node.attribute("num_outputs", None) or node.outputs
+    if node.input(1) is not None:
+        sizes = scalar_list(node.input(1), "split")
+    if sizes is None:
+        each = -(-size // count)
+        sizes = [each] * (count - 1) + [size - each * (count - 1)]
+    if sum(sizes) != size or min(sizes) < 1 or len(sizes) != node.outputs:
+        raise ModelError(f"splits {size} elements into {list(sizes)}")
+    ends = np.cumsum(sizes)
+    return [
+        _part(node, (slice(None),) * axis + (slice(end - n, end),))
+        for end, n in zip(ends.tolist(), sizes, strict=True)
+    ]
+
+
+def gather(node: Node) -> Value:
+    """Gather of constant places."""
+    places = node.constant(1, "indices").astype(np.int64)
+    axis = _axis(node, 0)
+    size = shape(node.input(0))[axis]
+    if places.size and not -size <= places.min() <= places.max() < size:
+        raise ModelError(f"its indices lie outside axis {axis} of {size} elements")
+    return _moved(node, lambda a: np.take(a, places % size, axis=axis))
+
+
+def concat(node: Node) -> Value:
+    """Concat of quantized tensors; quantized behind, or of codes that have one format."""
+    axis = _axis(node, 1)
+    parts = [node.input(k) for k in range(len(node.inputs))]
+    if len({(*shape(p)[:axis], *shape(p)[axis + 1 :]) for p in parts}) != 1:
+        raise ModelError(
+            f"joins {[list(shape(p)) for p in parts]}, which differ beside axis {axis}"
+        )
+    codes = [p for p in parts if isinstance(p, Codes)]
+    if len(codes) == len(parts):
+        if len({p.fmt for p in codes}) > 1:
+            raise ModelError("joins codes of different formats; quantize its inputs alike")
+        return join(node, codes, axis, codes[0].fmt)
+    return Joined(tuple(node.real(k) for k in range(len(parts))), axis)
+
+
+def depth_to_space(node: Node) -> Value:
+    """DepthToSpace; mode DCR or CRD."""
+    block, mode = node.attribute("blocksize"), node.attribute("mode", "DCR")
+    size = shape(node.input(0))
+    if len(size) != 4 or size[1] % block**2 or mode not in ("DCR", "CRD"):
+        raise ModelError(f"can't move channels of {list(size)} in blocks of {block}, mode {mode}")
+    batch, channels, height, width = size
+    less = channels // block**2
+    if mode == "DCR":
+        split_, axes = (batch, block, block, less, height, width), (0, 3, 4, 1, 5, 2)
+    else:
+        split_, axes = (batch, less, block, block, height, width), (0, 1, 4, 2, 5, 3)
+    final = (batch, less, height * block, width * block)
+    return _moved(node, lambda a: a.reshape(split_).transpose(axes).reshape(final))
+
+
+def pad(node: Node) -> Value:
+    """Pad with a constant that is a code; a Reorder."""
+    real, context = node.real(0), node.context
+    rank = real.ids.ndim
+    if (mode := node.attribute("mode", "constant")) != "constant":
+        raise ModelError(f"mode={mode!r} is not supported; only a constant is")
+    pads = node.attribute("pads", None)
+    pads = scalar_list(node.input(1), "pads") if pads is None else pads
+    value = node.attribute("value", 0.0)
+    if node.input(2) is not None:
+        value = node.constant(2, "padding value").reshape(-1)[0]
+    axes = scalar_list(node.input(3), "axes") if node.input(3) else list(range(rank))
+    if len(pads) != 2 * len(axes) or min(pads) < 0:
+        raise ModelError(f"pads {pads} don't fit axes {axes}, or are negative")
+    ends = [(0, 0)] * rank
+    for k, axis in enumerate(axes):
+        ends[axis] = (pads[k], pads[k + len(axes)])
+    if ends[0] != (0, 0):
+        raise ModelError("pads the batch; export the model without")
+    stream, scale, zero = one_term(real)
+    stream = context.whole(stream, node.name)
+    code = Fraction(float(value)) / scale + zero
+    fmt = context.graph.tensors[stream.tensor].fmt
+    if code.denominator != 1 or not fmt.min <= code <= fmt.max:
+        raise ModelError(f"pads with {float(value)}, which is no code of its input")
+    outer = context.order(stream)
+    if context.place[stream.tensor] is None:
+        context.settle(stream, stream.ids, sample_shape(stream.ids), node.name)
+    places = np.pad(context.positions(stream), ends, constant_values=-1)
+    moved = places.reshape(sample_shape(places)).transpose(outer)
+    low, high = context.reach[stream.tensor]
+    least, most = min(low.min(), int(code)), max(high.max(), int(code))
+    result = context.tensor(f"{node.name}_padded", moved.shape, least, most, fmt)
+    context.add(
+        Reorder(
+            name=context.unique(node.name),
+            inputs=(stream.tensor,),
+            outputs=(result,),
+            order=moved.ravel(),
+            fill=int(code),
+        )
+    )
+    ids = np.arange(moved.size).reshape(moved.shape).transpose(np.argsort(outer))
+    return Real(
+        (Term(Stream(result, ids.reshape(places.shape)), exact(scale)),), exact(-zero * scale)
+    )
+
+
+def expand(node: Node) -> Value:
+    """Expand to a constant shape."""
+    wanted = scalar_list(node.input(1), "shape")
+    size = shape(node.input(0))
+    return _moved(node, lambda a: np.broadcast_to(a, np.broadcast_shapes(size, tuple(wanted))))
+
+
+def resize(node: Node) -> Value:
+    """Resize and Upsample by whole factors, nearest: every element several times."""
+    size = shape(node.input(0))
+    mode = node.attribute("mode", "nearest")
+    place = node.attribute("coordinate_transformation_mode", "half_pixel")
+    node.attribute("nearest_mode", "round_prefer_floor")
+    node.attribute("cubic_coeff_a", 0)
+    node.attribute("exclude_outside", 0)
+    node.attribute("extrapolation_value", 0)
+    if mode != "nearest" or place == "tf_crop_and_resize":
+        raise ModelError(f"mode {mode!r}, {place!r} is not supported; use nearest")
+    scales = node.attribute("scales", None)
+    k = 1 if node.op == "Upsample" else 2
+    if node.input(k) is not None and node.constant(k, "scales").size:
+        scales = node.constant(k, "scales").tolist()
+    if node.op == "Resize" and node.input(3) is not None:
+        sizes = scalar_list(node.input(3), "sizes")
+        scales = [n / s for n, s in zip(sizes, size, strict=True)]
+    if scales is None or len(scales) != len(size) or any(v < 1 or v != int(v) for v in scales):
+        raise ModelError(f"scales {scales} of {list(size)}; only whole factors are supported")
+    if place == "align_corners":
+        raise ModelError("align_corners is not supported; export with asymmetric or half_pixel")
+
+    def repeat(a: np.ndarray) -> np.ndarray:
+        for axis, factor in enumerate(scales):
+            a = np.repeat(a, int(factor), axis=axis)
+        return a
+
+    return _moved(node, repeat)
+
+
+def cast(node: Node) -> Value:
+    """Cast between float types: quantized numbers have none."""
+    node.attribute("saturate", 1)
+    node.attribute("round_mode", "up")
+    kind = helper.tensor_dtype_to_np_dtype(node.attribute("to"))
+    if not isinstance(node.input(0), Real | Input) or kind not in (np.float32, np.float64):
+        raise ModelError(f"casts to {kind}; only numbers to float32 or float64 are supported")
+    return node.input(0)
 
 
 def identity(node: Node) -> Value:
@@ -132,6 +349,16 @@ LOWER = {
     "Transpose": transpose,
     "Squeeze": squeeze,
     "Unsqueeze": unsqueeze,
+    "Slice": slice_,
+    "Split": split,
+    "Gather": gather,
+    "Concat": concat,
+    "DepthToSpace": depth_to_space,
+    "Pad": pad,
+    "Expand": expand,
+    "Resize": resize,
+    "Upsample": resize,
+    "Cast": cast,
     "Identity": identity,
     "Dropout": identity,
     "Shape": shape_of,

@@ -13,10 +13,10 @@ from collections.abc import Callable
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.frontend import ops_arithmetic, ops_functions, ops_layers
+from hwgen.frontend import ops_arithmetic, ops_functions, ops_layers, ops_layout
 from hwgen.frontend.context import Node
 from hwgen.frontend.ops_quantize import from_codes, target_of, to_codes
-from hwgen.frontend.values import Scaled, Value, check_scale, exact
+from hwgen.frontend.values import Constant, Scaled, Value, check_scale, exact
 
 
 def _bias(node: Node, place: int, x: int, w: int) -> Scaled | None:
@@ -81,6 +81,30 @@ def _unary(function: Callable[[Node], Value]) -> Callable[[Node], Value]:
     return lower
 
 
+def qlinear_concat(node: Node) -> Value:
+    """QLinearConcat: output scale and zero point, then codes, scale and zero point of each
+    operand."""
+    places = range(2, len(node.inputs), 3)
+    parts = [from_codes(node, (k, k + 1, k + 2)) for k in places]
+    return to_codes(node, ops_layout.concat(node.having(*parts)), target_of(node, 0, 1))
+
+
+def _integers(node: Node, place: int, zero: int, axis: int) -> Value:
+    """Codes at an input minus the zero point at another, as numbers."""
+    one = Constant(np.ones((), dtype=np.float32))
+    return from_codes(node.having(node.input(place), one, node.input(zero)), (0, 1, 2), axis)
+
+
+def matmul_integer(node: Node) -> Value:
+    """MatMulInteger: sums of products, as numbers."""
+    return ops_layers.matmul(node.having(_integers(node, 0, 2, 0), _integers(node, 1, 3, -1)))
+
+
+def conv_integer(node: Node) -> Value:
+    """ConvInteger: sums of products, as numbers."""
+    return ops_layers.conv(node.having(_integers(node, 0, 2, 0), _integers(node, 1, 3, 0)))
+
+
 def _channels_first(function: Callable[[Node], Value]) -> Callable[[Node], Value]:
     def lower(node: Node) -> Value:
         if node.attribute("channels_last", 0):
@@ -93,6 +117,9 @@ def _channels_first(function: Callable[[Node], Value]) -> Callable[[Node], Value
 LOWER = {
     "QLinearConv": qlinear_conv,
     "QLinearMatMul": qlinear_matmul,
+    "MatMulInteger": matmul_integer,
+    "ConvInteger": conv_integer,
+    "com.microsoft.QLinearConcat": qlinear_concat,
     "com.microsoft.QGemm": qgemm,
     "com.microsoft.QLinearAdd": _binary(ops_arithmetic.add),
     "com.microsoft.QLinearMul": _binary(ops_arithmetic.multiply),

@@ -15,6 +15,7 @@ from hwgen.frontend.values import (
     Codes,
     Constant,
     Input,
+    Joined,
     Mapped,
     Real,
     Scaled,
@@ -24,7 +25,7 @@ from hwgen.frontend.values import (
     check_scale,
     exact,
 )
-from hwgen.ir import Add, Lookup
+from hwgen.ir import Add, Concat, Lookup
 
 FORMATS = {
     f"{'' if signed else 'u'}int{bits}": Int(bits, signed)
@@ -56,11 +57,47 @@ def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
         return Codes(Stream(tensor, value.ids), target.fmt)
     if isinstance(value, Mapped):
         return _lookup(node, value, target)
+    if isinstance(value, Joined):
+        parts = [to_codes(node, part, target) for part in value.parts]
+        return join(node, parts, value.axis, target.fmt)
     real = node.having(value).real(0)
     stem = _stem(context, real)
     if len(real.terms) == 1:
         return context.requantize(real, target, f"{_maker(context, real)}.requantize", stem)
     return _add(node, real, target, stem)
+
+
+def join(node: Node, parts: list[Codes], axis: int, fmt: Int) -> Codes:
+    """Codes one after another along an axis."""
+    context = node.context
+    streams = [context.whole(part.stream, node.name) for part in parts]
+    settled = next((s for s in streams if context.place[s.tensor] is not None), streams[0])
+    axes = context.order(settled)
+    place = axes.index(axis - (streams[0].ids.ndim - len(axes)))
+    tensors, turn, low, high = [], [], [], []
+    for s in streams:
+        ids = s.ids.reshape(sample_shape(s.ids)).transpose(axes)
+        tensors.append(context.settle(s, ids, ids.shape, node.name))
+        turn.append(int(np.prod(ids.shape[place:])))
+        low.append(context.reach[tensors[-1]][0].min())
+        high.append(context.reach[tensors[-1]][1].max())
+    size = [*ids.shape]
+    size[place] = sum(
+        s.ids.reshape(sample_shape(s.ids)).transpose(axes).shape[place] for s in streams
+    )
+    least, most = np.array(min(low)), np.array(max(high))
+    result = context.tensor(f"{node.name}_joined", tuple(size), least, most, fmt)
+    context.add(
+        Concat(
+            name=context.unique(node.name),
+            inputs=tuple(tensors),
+            outputs=(result,),
+            turn=tuple(turn),
+        )
+    )
+    ids = np.arange(int(np.prod(size))).reshape(size).transpose(np.argsort(axes))
+    batch = streams[0].ids.ndim - len(axes)
+    return Codes(Stream(result, ids.reshape((1,) * batch + ids.shape)), fmt)
 
 
 def _lookup(node: Node, value: Mapped, target: Target) -> Codes:
@@ -198,6 +235,7 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
     streams, scales = [], []
     for term in real.terms:
         stream, factor, _ = one_term(Real((term,), ZERO))
+        stream = context.whole(stream, node.name)
         if context.graph.tensors[stream.tensor].fmt.bits > 8:
             raise ModelError(
                 "adds a layer's result before it is quantized; quantize both inputs of the Add"

@@ -160,6 +160,19 @@ class Mapped:
 
 
 @dataclass(frozen=True, eq=False)
+class Joined:
+    """Quantized numbers of several tensors, one after another along an axis."""
+
+    parts: tuple[Real, ...]
+    axis: int
+
+    @property
+    def ids(self) -> np.ndarray:
+        """An array of the ONNX shape."""
+        return np.concatenate([part.ids for part in self.parts], axis=self.axis)
+
+
+@dataclass(frozen=True, eq=False)
 class Hosted:
     """What the host computes from an output of the hardware."""
 
@@ -177,7 +190,7 @@ class Unknown:
     """The result of a node that could not be lowered."""
 
 
-Value = Input | Codes | Constant | Scaled | Real | Mapped | Hosted | Unknown
+Value = Input | Codes | Constant | Scaled | Real | Mapped | Joined | Hosted | Unknown
 
 
 def shape(value: Value) -> tuple[int, ...]:

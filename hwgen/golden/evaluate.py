@@ -10,6 +10,7 @@ import numpy as np
 from hwgen.golden.rounding import affine_round
 from hwgen.ir import (
     Add,
+    Concat,
     Fork,
     Graph,
     Linear,
@@ -122,7 +123,14 @@ def _add(node: Add, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _reorder(node: Reorder, x: np.ndarray) -> np.ndarray:
-    return x.reshape(len(x), -1)[:, np.ravel(node.order)]
+    order = np.ravel(node.order)
+    return np.where(order < 0, node.fill, x.reshape(len(x), -1)[:, order])
+
+
+def _concat(node: Concat, *inputs: np.ndarray) -> np.ndarray:
+    """(N, turns * turn[j]) each -> (N, turns * sum of turn)."""
+    turns = [x.reshape(len(x), -1, size) for x, size in zip(inputs, node.turn, strict=True)]
+    return np.concatenate(turns, axis=2)
 
 
 def _lookup(node: Lookup, x: np.ndarray) -> np.ndarray:
@@ -140,6 +148,7 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Requantize: _requantize,
     Add: _add,
     Reorder: _reorder,
+    Concat: _concat,
     Lookup: _lookup,
     Fork: lambda _node, x: x,
     Queue: lambda _node, x: x,

@@ -3,6 +3,7 @@
 from hwgen.ir.graph import Graph, InputPort, OutputPort, Tensor
 from hwgen.ir.nodes import (
     Add,
+    Concat,
     Fork,
     Form,
     Linear,
@@ -20,6 +21,7 @@ from hwgen.ir.nodes import (
 
 __all__ = [
     "Add",
+    "Concat",
     "Fork",
     "Form",
     "Graph",

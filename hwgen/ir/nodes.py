@@ -245,9 +245,20 @@ class Lookup(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reorder(Node):
-    """out.flat[k] = x.flat[order[k]]: what no choice of layout could remove."""
+    """out.flat[k] = x.flat[order[k]], or `fill` where order[k] is negative.
+
+    What no choice of layout could remove; elements may be left out, or come several times.
+    """
 
     order: np.ndarray
+    fill: int = 0
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Concat(Node):
+    """The inputs one after another, in turns: turn k holds `turn[j]` elements of each input j."""
+
+    turn: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

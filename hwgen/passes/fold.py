@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hwgen.errors import ConfigError
-from hwgen.ir import Graph, Linear, Pool, Reorder, Tensor, Window
+from hwgen.ir import Concat, Graph, Linear, Pool, Reorder, Tensor, Window
 
 
 @dataclass(frozen=True)
@@ -211,9 +211,10 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
         if layer.node.name not in chosen
     ]
     needs += [
-        (graph.tensors[node.input].elements, node.name)
+        (graph.tensors[tensor].elements, node.name)
         for node in graph.nodes
-        if isinstance(node, Reorder)
+        if isinstance(node, Reorder | Concat)
+        for tensor in (node.input, node.output)
     ]
     slowest, name = max(needs, default=(0, ""))
     if slowest > cycles:

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from hwgen.errors import ConfigError
 from hwgen.ir import (
+    Concat,
     Fork,
     Graph,
     Linear,
@@ -95,7 +96,7 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return node.pixels * node.parallel * node.simd
         case Pool():
             return node.pixels * node.block * node.simd
-        case Reorder():
+        case Reorder() | Concat():
             return 1
     return None
 

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 
 from hwgen.ir import (
     Add,
+    Concat,
     Fork,
     Graph,
     Linear,
@@ -24,6 +25,7 @@ from hwgen.ir import (
     Window,
 )
 from hwgen.rtl.add import AddUnit
+from hwgen.rtl.concat import ConcatUnit
 from hwgen.rtl.fork import ForkUnit
 from hwgen.rtl.linear import LinearUnit
 from hwgen.rtl.lookup import LookupUnit
@@ -48,6 +50,7 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
     )(node, x, y),
     Add: AddUnit,
     Reorder: ReorderUnit,
+    Concat: ConcatUnit,
     Lookup: LookupUnit,
     Fork: lambda node, x, *_: ForkUnit(node, x),
     Queue: QueueUnit,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 
 from hwgen import golden
@@ -230,3 +231,77 @@ def test_relu_that_only_clamps_is_merged() -> None:
     design = hwgen.compile(b.model(b.quantize(b.op("Relu", y), 0.1)))
     kinds = [type(n).__name__ for n in design.graph.nodes]
     assert kinds.count("Requantize") == 1
+
+
+def ints(b: Builder, *values) -> str:
+    return b.constant(np.array(values, dtype=np.int64))
+
+
+def image(b: Builder, channels: int = 4) -> str:
+    """A quantized layer of (1, channels, 6, 4)."""
+    x = b.quantize(b.input(1, 3, 6, 4), 0.03, 5)
+    return b.quantize(conv(b, x, (channels, 3, 3, 3), pads=[1] * 4), 0.15, -3)
+
+
+PARTS = {
+    "slice": lambda b, x: b.op("Slice", x, ints(b, 1, 0), ints(b, 3, -1), ints(b, 1, 2)),
+    "slice_steps": lambda b, x: b.op(
+        "Slice", x, ints(b, -1, 3), ints(b, -100, 0), ints(b, 3, 1), ints(b, -1, -2)
+    ),
+    "gather": lambda b, x: b.op("Gather", x, ints(b, 3, 0, -2), axis=1),
+    "depth_to_space": lambda b, x: b.op("DepthToSpace", x, blocksize=2),
+    "depth_to_space_crd": lambda b, x: b.op("DepthToSpace", x, blocksize=2, mode="CRD"),
+    "resize": lambda b, x: b.op(
+        "Resize", x, "", b.constant(np.array([1, 1, 2, 3], np.float32)), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="floor",
+    ),
+    "pad": lambda b, x: b.op("Pad", x, ints(b, 0, 1, 0, 2, 0, 0, 1, 1)),
+    "expand": lambda b, x: b.op(
+        "Expand", b.op("Slice", x, ints(b, 0), ints(b, 1), ints(b, 2)), ints(b, 1, 4, 5, 4)
+    ),
+    "negate": lambda b, x: b.op("Neg", x),
+    "limits": lambda b, x: b.op(
+        "Max", b.op("Min", x, b.constant(np.float32(2))), b.constant(np.float32(-1.5))
+    ),
+    "cast": lambda b, x: b.op("Cast", x, to=1),
+    "concat": lambda b, x: b.op("Concat", x, b.op("Relu", x), axis=1),
+    "concat_rows": lambda b, x: b.op(
+        "Concat", x, b.op("Slice", x, ints(b, 2), ints(b, 5), ints(b, 2)), axis=2
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PARTS)
+def test_parts(case: str) -> None:
+    """Ops that take parts of tensors, repeat or join them; before a layer and at the end."""
+    b = Builder()
+    y = b.quantize(PARTS[case](b, image(b)), 0.17, 4)
+    check(b.model(y), (3, 6, 4))
+    b = Builder()
+    y = b.quantize(PARTS[case](b, image(b)), 0.17, 4)
+    channels = {"slice": 2, "slice_steps": 2, "gather": 3, "concat": 8, "pad": 5}.get(case, 4)
+    channels = 1 if case.startswith("depth") else channels
+    check(b.model(b.quantize(conv(b, y, (2, channels, 2, 2)), 0.3)), (3, 6, 4))
+
+
+def test_split() -> None:
+    b = Builder()
+    outputs = [b.name("part") for _ in range(2)]
+    b.nodes.append(
+        onnx.helper.make_node("Split", [image(b, 5), ints(b, 2, 3)], outputs, axis=1, name="split")
+    )
+    b.nodes.sort(key=lambda node: node.op_type == "Split")
+    first, second = (b.quantize(o, 0.13, 1) for o in outputs)
+    y = b.op("Add", first, b.quantize(conv(b, second, (2, 3, 1, 1)), 0.2))
+    check(b.model(b.quantize(y, 0.31)), (3, 6, 4))
+
+
+def test_integer_products() -> None:
+    """MatMulInteger with the scaling that follows it."""
+    b = Builder()
+    s, z = b.constant(np.float32(0.03)), b.constant(np.uint8(120))
+    codes = b.op("QuantizeLinear", b.input(1, 12), s, z)
+    w = b.constant(b.rng.integers(-128, 128, (12, 5)).astype(np.int8))
+    sums = b.op("MatMulInteger", codes, w, z)
+    y = b.op("Mul", b.op("Cast", sums, to=1), b.constant(np.float32(0.0004)))
+    check(b.model(b.quantize(y, 0.02)), (12,))

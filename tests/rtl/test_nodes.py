@@ -233,13 +233,32 @@ def functions(seed: int) -> Graph:
     return _lowered(b, b.quantize(b.op(op, y), 0.01, 0), cycles=[60, 20][seed % 2])
 
 
+def parts(seed: int) -> Graph:
+    """Slices, repeats, padding and joined streams between layers."""
+    b = Builder(seed=seed)
+    x = b.quantize(b.input(1, 4, 4, 5), 0.05, 2)
+    y = b.quantize(b.op("Conv", x, b.weights(4, 4, 3, 3), pads=[1] * 4), 0.1, 3)
+    ints = [b.constant(np.array(v)) for v in ([1], [3], [1], [0, 1, 0, 2, 0, 0, 1, 1])]
+    if seed == 0:
+        z = b.op("Slice", y, *ints[:3])
+    elif seed == 1:
+        z = b.op("Pad", y, ints[3])
+    elif seed == 2:
+        z = b.op("Concat", y, x, axis=1)
+    else:
+        z = b.op("Concat", b.op("Slice", y, *ints[:3]), y, axis=1)
+    z = b.quantize(z, 0.11, 1)
+    channels = [2, 5, 8, 6][seed]
+    return _lowered(b, b.quantize(b.op("Conv", z, b.weights(3, channels, 2, 2)), 0.2))
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
     "dense": [(f, seed) for f in (gemm, approximate, line, compared) for seed in range(4)],
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(3)],
-    "functions": [(functions, seed) for seed in range(4)],
+    "functions": [(f, seed) for f in (functions, parts) for seed in range(4)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 
