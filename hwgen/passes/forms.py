@@ -27,6 +27,7 @@ MAX_SHIFT = 56
 RADICES = (1, 2, 4)
 # Multipliers of FPGAs take at least 18 signed bits.
 LIMB_BITS = 17
+DSP_LUTS = 60
 
 
 def forms(graph: Graph) -> None:
@@ -56,19 +57,22 @@ def _form(node: Requantize, x: Tensor) -> Form | Thresholds:
 
 
 def _multiply_luts(form: Form, x: Tensor) -> int:
-    """Lookup tables of one lane, roughly; a multiplier has one for each pair of bits."""
+    """Lookup tables of one lane, roughly; a DSP block counts as DSP_LUTS."""
+    bits = x.fmt.bits + form.multiplier_bits
     if form.radix_bits is not None:
-        return 3 * (x.fmt.bits + form.multiplier_bits)
-    ones = max(int(v).bit_count() for v in np.abs(form.multiplier).ravel())
-    constant = len(np.unique(form.multiplier)) == 1
-    return x.fmt.bits * (ones if constant else form.multiplier_bits)
+        return 3 * bits
+    if len(np.unique(form.multiplier)) == 1:
+        return x.fmt.bits * max(int(v).bit_count() for v in np.abs(form.multiplier).ravel())
+    blocks = limbs(x.fmt.bits + 1) * limbs(form.multiplier_bits + 1)
+    return blocks * DSP_LUTS + 2 * bits
 
 
 def _threshold_luts(form: Thresholds, node: Requantize, x: Tensor) -> int:
-    """Lookup tables of one lane, roughly: comparators, and 64 bits of memory in each."""
+    """Lookup tables of one lane, roughly: comparators, registers of a pipeline, and memory of 64
+    bits in each."""
     period = x.words if np.shape(node.scale) != (x.channels,) else x.words_per_row
     memory = period * ((1 << form.bits) - 1) * x.fmt.bits // 64
-    return form.bits * x.fmt.bits + memory
+    return form.bits * (2 * x.fmt.bits + form.bits) + memory
 
 
 def limbs(bits: int) -> int:
