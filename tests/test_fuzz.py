@@ -10,7 +10,6 @@ import resource
 import signal
 from pathlib import Path
 
-import onnx
 import pytest
 
 import hwgen
