@@ -243,7 +243,12 @@ def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
         return [Unknown()]
     if standard and constants.foldable(proto, node.inputs):
         return constants.fold(proto, node.inputs, node.opset)
-    result = LOWER[op](node)
+    try:
+        result = LOWER[op](node)
+    except (TypeError, ValueError, IndexError, ArithmeticError) as error:
+        raise ModelError(
+            f"its attributes or inputs don't fit the op {op}: {str(error).splitlines()[0]}"
+        ) from error
     if isinstance(result, list):
         return result
     if left := node.unread():
