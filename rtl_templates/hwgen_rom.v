@@ -13,7 +13,9 @@ module hwgen_rom #(
   reg [WIDTH-1:0] memory [0:DEPTH-1];
   // Tools read the module before they know its parameters.
   generate
-    if (FILE != "") initial $readmemh(FILE, memory);
+    if (FILE != "") begin : load
+      initial $readmemh(FILE, memory);
+    end
   endgenerate
   always @(posedge clk) if (ce) data <= memory[address];
 endmodule

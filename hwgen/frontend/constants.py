@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
@@ -74,6 +77,12 @@ def _check_quantizer(inputs: list[Value | None]) -> None:
             numbers = exact(value.array)
             if k == 1:
                 check_scale(numbers)
+
+
+def check_elements(size: Sequence[float], what: str) -> None:
+    """Refuse a tensor that would not fit in memory."""
+    if math.prod(size) > LARGEST:
+        raise ModelError(f"{what} has more than 64 million elements: {[int(n) for n in size]}")
 
 
 def scalar_list(value: Value | None, what: str) -> list[int]:

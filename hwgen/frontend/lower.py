@@ -154,6 +154,7 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
         if value.type.WhichOneof("value") != "tensor_type":
             raise ModelError(f"input {value.name!r} is no tensor")
         size = _input_shape(value, shapes.get(value.name))
+        constants.check_elements(size, f"input {value.name!r}")
         ids = np.arange(int(np.prod(size))).reshape(size)
         dtype = _dtype(value)
         if dtype.kind == "f":

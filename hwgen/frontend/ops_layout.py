@@ -8,7 +8,7 @@ import numpy as np
 from onnx import helper
 
 from hwgen.errors import ModelError
-from hwgen.frontend.constants import scalar_list
+from hwgen.frontend.constants import check_elements, scalar_list
 from hwgen.frontend.context import Node, one_term, sample_shape
 from hwgen.frontend.ops_quantize import join
 from hwgen.frontend.values import (
@@ -209,6 +209,7 @@ def pad(node: Node) -> Value:
     if code.denominator != 1 or not fmt.min <= code <= fmt.max:
         raise ModelError(f"pads with {float(value)}, which is no code of its input")
     outer = context.order(stream)
+    check_elements([n + sum(e) for n, e in zip(real.ids.shape, ends, strict=True)], "its output")
     if context.place[stream.tensor] is None:
         context.settle(stream, stream.ids, sample_shape(stream.ids), node.name)
     places = np.pad(context.positions(stream), ends, constant_values=-1)
@@ -235,7 +236,9 @@ def expand(node: Node) -> Value:
     """Expand to a constant shape."""
     wanted = scalar_list(node.input(1), "shape")
     size = shape(node.input(0))
-    return _moved(node, lambda a: np.broadcast_to(a, np.broadcast_shapes(size, tuple(wanted))))
+    result = np.broadcast_shapes(size, tuple(wanted))
+    check_elements(result, "its output")
+    return _moved(node, lambda a: np.broadcast_to(a, result))
 
 
 def resize(node: Node) -> Value:
@@ -260,6 +263,8 @@ def resize(node: Node) -> Value:
         raise ModelError(f"scales {scales} of {list(size)}; only whole factors are supported")
     if place == "align_corners":
         raise ModelError("align_corners is not supported; export with asymmetric or half_pixel")
+
+    check_elements([n * factor for n, factor in zip(size, scales, strict=True)], "its output")
 
     def repeat(a: np.ndarray) -> np.ndarray:
         for axis, factor in enumerate(scales):
