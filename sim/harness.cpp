@@ -166,8 +166,9 @@ extern "C" int hwgen_run(Job *job, const char *trace_path) {
   return status;
 }
 
-// The same design with nothing around it: what `make bench` compares hwgen_run with.
-extern "C" void hwgen_bare(int64_t cycles) {
+// The same design with nothing around it but a counter of beats per input (for tlast): what
+// `make bench` compares hwgen_run with.
+extern "C" void hwgen_bare(int64_t cycles, const int64_t *words) {
   auto context = std::make_unique<VerilatedContext>();
   auto top = std::make_unique<Vtop>(context.get());
 #define PORT(prefix, count) \
@@ -181,10 +182,13 @@ extern "C" void hwgen_bare(int64_t cycles) {
   }
   top->aresetn = 1;
   for (auto &p : outputs) *p.ready = 1;
-  for (auto &p : inputs) *p.valid = 1, *p.last = 0;
+  for (auto &p : inputs) *p.valid = 1;
+  std::vector<int64_t> beat(inputs.size(), 0);
   for (int64_t k = 0; k < cycles; k++) {
-    for (auto &p : inputs) std::memcpy(p.data, &k, p.bytes < 8 ? p.bytes : 8);
+    for (size_t i = 0; i < inputs.size(); i++) *inputs[i].last = beat[i] == words[i] - 1;
     top->aclk = 0, top->eval();
+    for (size_t i = 0; i < inputs.size(); i++)
+      if (*inputs[i].ready) beat[i] = *inputs[i].last ? 0 : beat[i] + 1;
     top->aclk = 1, top->eval();
   }
 }

@@ -354,5 +354,5 @@ def _all_sums(node: Add, a, b) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray
     rounded = doubled // (2 * common)
     tie = doubled % (2 * common) == 0
     rounded = rounded - (tie & (rounded % 2 == 1))
-    clamped = np.clip((rounded + node.zero_point).astype(np.int64), node.low, node.high)
+    clamped = np.clip(rounded + node.zero_point, node.low, node.high).astype(np.int64)
     return clamped, (first, second)
