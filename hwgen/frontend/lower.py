@@ -13,7 +13,6 @@ import onnx
 from onnx import helper, numpy_helper
 
 from hwgen.errors import ModelError
-from hwgen.formats import Int
 from hwgen.frontend import (
     constants,
     ops_arithmetic,
@@ -157,15 +156,15 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
         constants.check_elements(size, f"input {value.name!r}")
         ids = np.arange(int(np.prod(size))).reshape(size)
         dtype = _dtype(value)
-        if dtype.kind == "f":
+        if dtype in (np.float32, np.float64, np.float16):
             walk.values[value.name] = Input(value.name, ids.shape, ids)
-        elif dtype in (np.int8, np.uint8):
-            fmt = Int(8, dtype == np.int8)
+        elif fmt := ops_quantize.FORMATS.get(dtype.name):
             tensor = walk.context.input_port(value.name, ids, dtype, fmt)
             walk.values[value.name] = Codes(Stream(tensor, ids), fmt)
         else:
             raise ModelError(
-                f"input {value.name!r} has type {dtype}; float32, int8 and uint8 are supported"
+                f"input {value.name!r} has type {dtype}; float32, {ops_quantize.NAMES} are "
+                f"supported"
             )
 
 

@@ -37,9 +37,9 @@ def _sum(node: Node, sign: int) -> Value:
     minus = exact(sign)
     first, second = node.input(0), node.input(1)
     if isinstance(second, Constant | Scaled):
-        return node.real(0).affine(exact(1), _fitting(node, second, node.real(0)) * minus)
+        return node.real(0).affine(exact(1), fitting(second, node.real(0)) * minus)
     if isinstance(first, Constant | Scaled):
-        return node.real(1).affine(minus, _fitting(node, first, node.real(1)))
+        return node.real(1).affine(minus, fitting(first, node.real(1)))
     a, b = node.real(0), node.real(1).affine(minus, exact(0))
     if shape(a) != shape(b):
         raise ModelError(
@@ -65,21 +65,23 @@ def multiply(node: Node) -> Value:
     """Mul by a constant."""
     first, second = node.input(0), node.input(1)
     if isinstance(first, Constant | Scaled):
-        return node.real(1).affine(_fitting(node, first, node.real(1)), exact(0))
+        return node.real(1).affine(fitting(first, node.real(1)), exact(0))
     if isinstance(second, Constant | Scaled):
-        return node.real(0).affine(_fitting(node, second, node.real(0)), exact(0))
+        return node.real(0).affine(fitting(second, node.real(0)), exact(0))
     raise ModelError("multiplies two tensors; only constants are supported")
 
 
 def divide(node: Node) -> Value:
     """Div by a constant."""
-    divisor = _fitting(node, node.input(1), node.real(0))
+    if not isinstance(node.input(1), Constant | Scaled):
+        raise ModelError("divides by a tensor; only constants are supported")
+    divisor = fitting(node.input(1), node.real(0))
     if any(v == 0 for v in np.ravel(divisor)):
         raise ModelError("divides by zero")
     return node.real(0).affine(exact(1) / divisor, exact(0))
 
 
-def _fitting(node: Node, value: Value | None, other: Real) -> Numbers:
+def fitting(value: Value | None, other: Real, what: str = "constant") -> Numbers:
     """A constant that does not widen the other operand."""
     array = numbers(value)
     size = shape(other)
@@ -88,7 +90,7 @@ def _fitting(node: Node, value: Value | None, other: Real) -> Numbers:
     except ValueError:
         fits = False
     if not fits:
-        raise ModelError(f"a constant {list(array.shape)} does not fit a tensor {list(size)}")
+        raise ModelError(f"the {what} {list(array.shape)} does not fit a tensor {list(size)}")
     return array.reshape(()) if array.size == 1 else array
 
 
@@ -131,13 +133,12 @@ def negate(node: Node) -> Value:
 
 def _limit(node: Node, least: bool) -> Value:
     """Max or Min of one tensor and constants."""
-    tensors = [v for v in node.inputs if isinstance(v, Real)]
-    limits = [numbers(v) for v in node.inputs if not isinstance(v, Real)]
-    if len(tensors) != 1 or any(limit.size != 1 for limit in limits):
-        raise ModelError("compares several tensors; one tensor and single numbers are supported")
-    value = tensors[0]
-    for limit in limits:
-        bound = limit.reshape(())
+    constant = [isinstance(v, Constant | Scaled) for v in node.inputs]
+    if constant.count(False) != 1:
+        raise ModelError("compares several tensors; one tensor and constants are supported")
+    value = real = node.real(constant.index(False))
+    for limit in (v for v, known in zip(node.inputs, constant, strict=True) if known):
+        bound = fitting(limit, real)
         value = value.clamp(bound, None) if least else value.clamp(None, bound)
     return value
 

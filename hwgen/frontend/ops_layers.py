@@ -9,7 +9,9 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.frontend.constants import scalar_list
 from hwgen.frontend.context import Node, numbers, one_term, weights
+from hwgen.frontend.ops_arithmetic import fitting
 from hwgen.frontend.values import (
+    ZERO,
     Codes,
     Numbers,
     Real,
@@ -18,6 +20,7 @@ from hwgen.frontend.values import (
     Term,
     Value,
     exact,
+    rearrange,
 )
 from hwgen.ir import Linear, Pool, Reduce, Tensor, Window
 
@@ -195,13 +198,14 @@ def gemm(node: Node, trans_b: bool | None = None) -> Value:
     x = node.real(0)
     alpha, beta = (exact(np.float32(node.attribute(k, 1.0))) for k in ("alpha", "beta"))
     if node.attribute("transA", 0):
-        raise ModelError("transA=1 is not supported; transpose the input when exporting")
+        x = node.having(rearrange(x, np.transpose)).real(0)
     w = _matrix_weights(node)
     if not (node.attribute("transB", 0) if trans_b is None else trans_b):
         w = transposed(w)
-    outputs = w.codes.shape[0]
-    bias = (_bias(node, outputs) * beta).reshape(1, outputs)
-    return _matrix(node, x, Scaled(w.codes, np.asarray(w.scale * alpha)), bias)
+    y = _matrix(node, x, Scaled(w.codes, np.asarray(w.scale * alpha)))
+    if node.input(2) is None:
+        return y
+    return y.affine(exact(1), fitting(node.input(2), y, "bias") * beta)
 
 
 def _matrix_weights(node: Node) -> Scaled:
@@ -217,14 +221,45 @@ def transposed(w: Scaled) -> Scaled:
 
 
 def matmul(node: Node) -> Value:
-    """MatMul with a constant matrix."""
-    x, w = node.real(0), _matrix_weights(node)
-    outputs = w.codes.shape[1]
-    return _matrix(node, x, transposed(w), exact(np.zeros((1, outputs), int)))
+    """MatMul with a constant matrix, a vector, or a matrix for each of several."""
+    x, w = node.real(0), weights(node.input(1))
+    if w.codes.ndim == 1:
+        y = _matrix(node, x, Scaled(w.codes[None], w.scale))
+        return rearrange(y, lambda a: a[..., 0])
+    if w.codes.ndim > 2:
+        return _stacked(node, x, w)
+    return _matrix(node, x, transposed(w))
 
 
-def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:
-    """rows (1, ..., K) times weights (outputs, K), plus bias (1, outputs)."""
+def _stacked(node: Node, x: Real, w: Scaled) -> Value:
+    """Rows (..., M, K) times weights (..., K, outputs): one grouped product of M rows that hold
+    the row of each group."""
+    stream, scale, zero = one_term(x)
+    ids = np.atleast_2d(stream.ids)
+    inputs, outputs = w.codes.shape[-2:]
+    if ids.shape[-1] != inputs:
+        raise ModelError(f"multiplies {list(stream.ids.shape)} by weights {list(w.codes.shape)}")
+    stack, count = np.broadcast_shapes(ids.shape[:-2], w.codes.shape[:-2]), ids.shape[-2]
+    factor = np.broadcast_to(w.scale, (*stack, inputs, outputs))
+    if not (factor == factor[..., :1, :]).all():
+        raise ModelError(
+            "its weights have a scale per input channel; quantize them per output channel"
+        )
+    rows = np.broadcast_to(ids, (*stack, count, inputs)).reshape(-1, count, inputs)
+    window = _row_window(node, stream, rows.transpose(1, 0, 2).reshape(count, -1), zero)
+    weight = np.broadcast_to(w.codes, (*stack, inputs, outputs)).reshape(-1, inputs, outputs)
+    weight = weight.transpose(0, 2, 1)[:, :, None]
+    size = (count, weight.shape[0] * outputs)
+    result = _linear(node, window, weight, size if count > 1 else size[1:])
+    places = np.arange(size[0] * size[1]).reshape(count, -1, outputs).transpose(1, 0, 2)
+    places = places.reshape(*stack, count, outputs)
+    scales = scale * factor[..., 0, :].ravel()
+    y = _affine(node, result, places, scales, zero, weight, ZERO, (*stack, 1, outputs))
+    return rearrange(y, lambda a: a[..., 0, :]) if stream.ids.ndim == 1 else y
+
+
+def _matrix(node: Node, x: Real, w: Scaled) -> Real:
+    """Rows (..., K) times weights (outputs, K)."""
     stream, scale, zero = one_term(x)
     context = node.context
     outputs, inputs = w.codes.shape
@@ -242,26 +277,31 @@ def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:
             weight[:, local[0]] = w.codes
             rows = np.argsort(places.ravel())
             rows = ids.ravel()[rows].reshape(-1, inputs)
-    size = (inputs,) if len(rows) == 1 else (len(rows), inputs)
-    tensor = context.settle(stream, rows, size, node.name)
-    window = Window(
-        name=context.unique(f"{node.name}.window"),
-        inputs=(tensor,),
-        outputs=(context.graph.fresh(f"{tensor}_rows"),),
-        image=(len(rows), 1, inputs),
-        pad_code=int(zero),
-        block=inputs,
-    )
-    _place_window(node, window)
+    window = _row_window(node, stream, rows, zero)
     shaped = weight.reshape(1, outputs, 1, inputs)
     out_size = (outputs,) if len(rows) == 1 else (len(rows), outputs)
     result = _linear(node, window, shaped, out_size)
     out_ids = np.arange(len(rows) * outputs).reshape(*ids.shape[:-1], outputs)
     factor = _per_output(w.scale, 0, outputs)
     place = (*[1] * (ids.ndim - 1), outputs)
-    return _affine(
-        node, result, out_ids, scale * factor, zero, shaped, bias.reshape(outputs), place
+    return _affine(node, result, out_ids, scale * factor, zero, shaped, ZERO, place)
+
+
+def _row_window(node: Node, stream: Stream, rows: np.ndarray, zero: Fraction) -> Window:
+    """The Window that repeats each of the rows (ids)."""
+    context = node.context
+    count, width = rows.shape
+    size = (width,) if count == 1 else (count, width)
+    tensor = context.settle(stream, rows, size, node.name)
+    window = Window(
+        name=context.unique(f"{node.name}.window"),
+        inputs=(tensor,),
+        outputs=(context.graph.fresh(f"{tensor}_rows"),),
+        image=(count, 1, width),
+        pad_code=int(zero),
+        block=width,
     )
+    return _place_window(node, window)
 
 
 def _pool_image(node: Node, stream: Stream) -> tuple[str, tuple, int]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -21,6 +23,7 @@ from hwgen.frontend.values import (
     Stream,
     Term,
     Value,
+    check_scale,
     exact,
     rearrange,
     shape,
@@ -184,11 +187,12 @@ def depth_to_space(node: Node) -> Value:
 
 
 def pad(node: Node) -> Value:
-    """Pad with a constant that is a code; a Reorder."""
+    """Pad with a constant that is a code, or with elements of the tensor; a Reorder."""
     real, context = node.real(0), node.context
     rank = real.ids.ndim
-    if (mode := node.attribute("mode", "constant")) != "constant":
-        raise ModelError(f"mode={mode!r} is not supported; only a constant is")
+    mode = node.attribute("mode", "constant")
+    if mode not in ("constant", "edge", "reflect", "wrap"):
+        raise ModelError(f"mode={mode!r} is not known")
     pads = node.attribute("pads", None)
     pads = scalar_list(node.input(1), "pads") if pads is None else pads
     value = node.attribute("value", 0.0)
@@ -204,7 +208,7 @@ def pad(node: Node) -> Value:
         raise ModelError("pads the batch; export the model without")
     stream, scale, zero = one_term(real)
     stream = context.whole(stream, node.name)
-    code = Fraction(float(value)) / scale + zero
+    code = Fraction(float(value)) / scale + zero if mode == "constant" else Fraction(zero)
     fmt = context.graph.tensors[stream.tensor].fmt
     if code.denominator != 1 or not fmt.min <= code <= fmt.max:
         raise ModelError(f"pads with {float(value)}, which is no code of its input")
@@ -212,7 +216,8 @@ def pad(node: Node) -> Value:
     check_elements([n + sum(e) for n, e in zip(real.ids.shape, ends, strict=True)], "its output")
     if context.place[stream.tensor] is None:
         context.settle(stream, stream.ids, sample_shape(stream.ids), node.name)
-    places = np.pad(context.positions(stream), ends, constant_values=-1)
+    fill = {"constant_values": -1} if mode == "constant" else {}
+    places = np.pad(context.positions(stream), ends, mode, **fill)
     moved = places.reshape(sample_shape(places)).transpose(outer)
     low, high = context.reach[stream.tensor]
     least, most = min(low.min(), int(code)), max(high.max(), int(code))
@@ -242,46 +247,89 @@ def expand(node: Node) -> Value:
 
 
 def resize(node: Node) -> Value:
-    """Resize and Upsample by whole factors, nearest: every element several times."""
+    """Resize and Upsample to the nearest element: elements are left out or repeated."""
     size = shape(node.input(0))
     mode = node.attribute("mode", "nearest")
-    place = node.attribute("coordinate_transformation_mode", "half_pixel")
-    node.attribute("nearest_mode", "round_prefer_floor")
+    old = node.op == "Upsample" or node.opset < 11  # which know neither attribute nor sizes
+    place = node.attribute("coordinate_transformation_mode", "asymmetric" if old else "half_pixel")
+    rounding = node.attribute("nearest_mode", "floor" if old else "round_prefer_floor")
     node.attribute("cubic_coeff_a", 0)
     node.attribute("exclude_outside", 0)
     node.attribute("extrapolation_value", 0)
-    if mode != "nearest" or place == "tf_crop_and_resize":
+    if mode != "nearest" or place not in SOURCE or rounding not in NEAREST:
         raise ModelError(f"mode {mode!r}, {place!r} is not supported; use nearest")
-    scales = node.attribute("scales", None)
-    k = 1 if node.op == "Upsample" else 2
-    if node.input(k) is not None and node.constant(k, "scales").size:
-        scales = node.constant(k, "scales").tolist()
-    if node.op == "Resize" and node.input(3) is not None:
-        sizes = scalar_list(node.input(3), "sizes")
-        scales = [n / s for n, s in zip(sizes, size, strict=True)]
-    if scales is None or len(scales) != len(size) or any(v < 1 or v != int(v) for v in scales):
-        raise ModelError(f"scales {scales} of {list(size)}; only whole factors are supported")
-    if place == "align_corners":
-        raise ModelError("align_corners is not supported; export with asymmetric or half_pixel")
+    axes = [axis % len(size) for axis in node.attribute("axes", range(len(size)))]
+    counts, scales = _resized(node, [size[axis] for axis in axes], 1 if old else 2)
+    result = list(size)
+    for axis, count in zip(axes, counts, strict=True):
+        result[axis] = count
+    check_elements(result, "its output")
 
-    check_elements([n * factor for n, factor in zip(size, scales, strict=True)], "its output")
-
-    def repeat(a: np.ndarray) -> np.ndarray:
-        for axis, factor in enumerate(scales):
-            a = np.repeat(a, int(factor), axis=axis)
+    def choose(a: np.ndarray) -> np.ndarray:
+        for axis, count, scale in zip(axes, counts, scales, strict=True):
+            spots = [SOURCE[place](k, size[axis], count, scale) for k in range(count)]
+            chosen = np.clip([NEAREST[rounding](s) for s in spots], 0, size[axis] - 1)
+            a = np.take(a, chosen, axis=axis)
         return a
 
-    return _moved(node, repeat)
+    return _moved(node, choose)
+
+
+HALF = Fraction(1, 2)
+# The place in the input, along one axis, of element k of the output, by the coordinate
+# transformation mode; from ONNX's specification of Resize.
+SOURCE: dict[str, Callable[[int, int, int, Fraction], Fraction]] = {
+    "asymmetric": lambda k, size, count, scale: k / scale,
+    "half_pixel": lambda k, size, count, scale: (k + HALF) / scale - HALF,
+    "half_pixel_symmetric": lambda k, size, count, scale: (
+        Fraction(size) / 2 * (1 - count / (scale * size)) + (k + HALF) / scale - HALF
+    ),
+    "pytorch_half_pixel": lambda k, size, count, scale: (
+        (k + HALF) / scale - HALF if count > 1 else Fraction(0)
+    ),
+    "align_corners": lambda k, size, count, scale: (
+        Fraction(k * (size - 1), count - 1) if count > 1 else Fraction(0)
+    ),
+}
+NEAREST: dict[str, Callable[[Fraction], int]] = {
+    "round_prefer_floor": lambda x: math.ceil(x - HALF),
+    "round_prefer_ceil": lambda x: math.floor(x + HALF),
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
+
+
+def _resized(node: Node, size: list[int], k: int) -> tuple[list[int], list[Fraction]]:
+    """Counts of elements and scales along the axes of `size`, from scales at input `k` or as an
+    attribute, or from sizes at the next input."""
+    policy = node.attribute("keep_aspect_ratio_policy", "stretch")
+    scales = node.attribute("scales", None)
+    if node.input(k) is not None and node.constant(k, "scales").size:
+        scales = node.constant(k, "scales").ravel().tolist()
+    if scales is not None:
+        factors = list(check_scale(exact(np.float64(scales))))
+        counts = [math.floor(n * factor) for n, factor in zip(size, factors, strict=True)]
+    else:
+        counts = scalar_list(node.input(k + 1), "sizes")
+        factors = [Fraction(count, n) for count, n in zip(counts, size, strict=True)]
+        if policy != "stretch":
+            factor = min(factors) if policy == "not_larger" else max(factors)
+            factors = [factor] * len(size)
+            counts = [math.floor(n * factor + HALF) for n in size]
+    if min(counts) < 1:
+        raise ModelError(f"resizes {size} to {counts}, which leaves nothing")
+    return counts, factors
 
 
 def cast(node: Node) -> Value:
-    """Cast between float types: quantized numbers have none."""
+    """Cast between float types, for quantized numbers have none; and of codes, as the integers
+    they are."""
     node.attribute("saturate", 1)
     node.attribute("round_mode", "up")
-    kind = helper.tensor_dtype_to_np_dtype(node.attribute("to"))
-    if not isinstance(node.input(0), Real | Input) or kind not in (np.float32, np.float64):
-        raise ModelError(f"casts to {kind}; only numbers to float32 or float64 are supported")
-    return node.input(0)
+    kind, value = helper.tensor_dtype_to_np_dtype(node.attribute("to")), node.input(0)
+    if not isinstance(value, Real | Input | Codes) or kind not in (np.float32, np.float64):
+        raise ModelError(f"casts to {kind}; only to float32 or float64 is supported")
+    return Real((Term(value.stream, exact(1)),)) if isinstance(value, Codes) else value
 
 
 def identity(node: Node) -> Value:
@@ -338,7 +386,7 @@ def _hosted(node: Node, attributes: dict) -> Value:
     axis, rank = attributes["axis"], attributes["rank"]
     if not -rank <= axis < rank:
         raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
-    if axis in (0, -rank) and rank > 1:
+    if axis in (0, -rank) and rank > 1 and shape(value)[0] == 1:
         raise ModelError("works across the batch; choose another axis")
     operation = (node.op, attributes)
     if isinstance(value, Hosted):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -24,6 +25,7 @@ from hwgen.frontend.values import (
     Value,
     check_scale,
     exact,
+    uniform,
 )
 from hwgen.ir import Add, Concat, Lookup
 
@@ -40,12 +42,35 @@ MOST_LOOKUP_BITS = 10
 def quantize(node: Node) -> Value:
     """QuantizeLinear: an input port, a Requantize or an Add."""
     node.attribute("saturate", 1)
-    node.attribute("axis", 1)
-    if node.attribute("block_size", 0):
-        raise ModelError("quantization in blocks is not supported for activations; use one scale")
+    axis, block = node.attribute("axis", 1), node.attribute("block_size", 0)
     kind = node.attribute("output_dtype", 0)
     node.attribute("precision", 0)
-    return to_codes(node, node.input(0), target_of(node, 1, 2, kind))
+    value = node.input(0)
+    if isinstance(value, Input) and node.constant(1, "scale").size > 1:
+        return _by_element(node, value, axis, block, kind)
+    if block:
+        raise ModelError("quantizes activations in blocks; quantize them per tensor")
+    return to_codes(node, value, target_of(node, 1, 2, kind))
+
+
+def _by_element(node: Node, value: Input, axis: int, block: int, kind: int) -> Codes:
+    """An input that the host quantizes per channel or in blocks."""
+    scales = check_scale(exact(node.constant(1, "scale")))
+    zeros, fmt = _zero(node, 2, kind)
+
+    def spread(array: np.ndarray) -> np.ndarray:
+        """Numbers along the value as numbers along the model's input."""
+        result = np.empty(value.ids.size, dtype=array.dtype)
+        array = _along(array, axis, value.ids.shape, block)
+        result[value.ids.ravel()] = np.broadcast_to(array, value.ids.shape).ravel()
+        return result.reshape(_port_shape(value))
+
+    codes = to_codes(node, value, Target(Fraction(1), 0, fmt))
+    ports = node.context.graph.inputs
+    ports[-1] = replace(
+        ports[-1], scale=spread(scales).astype(np.float32), zero_point=spread(zeros)
+    )
+    return codes
 
 
 def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
@@ -114,7 +139,8 @@ def _lookup(node: Node, value: Mapped, target: Target) -> Codes:
     reals = [code * scale + offset for code in range(fmt.min, fmt.max + 1)]
     for limit, cut in ((value.real.low, max), (value.real.high, min)):
         if limit is not None:
-            reals = [cut(v, Fraction(np.ravel(limit)[0])) for v in reals]
+            bound = uniform(limit, "the limit of its input")
+            reals = [cut(v, bound) for v in reals]
     x = np.array([float(v) for v in reals]).astype(np.float32)
     y = value.function(x.astype(np.float64)).astype(np.float32) / np.float32(float(target.scale))
     codes = [ROUND[target.rounding](Fraction(float(v))) + target.zero for v in y]
@@ -136,26 +162,24 @@ def dequantize(node: Node) -> Value:
     axis = node.attribute("axis", 1)
     block = node.attribute("block_size", 0)
     node.attribute("output_dtype", 0)
-    if block:
-        raise ModelError(
-            "quantization in blocks is not supported; quantize per tensor or per channel"
-        )
-    return from_codes(node, (0, 1, 2), axis)
+    return from_codes(node, (0, 1, 2), axis, block)
 
 
-def from_codes(node: Node, places: tuple[int, int, int], axis: int = 1) -> Real | Scaled:
+def from_codes(
+    node: Node, places: tuple[int, int, int], axis: int = 1, block: int = 0
+) -> Real | Scaled:
     """The value of the codes, scale and zero point at three inputs of a node."""
     value, scale = node.input(places[0]), check_scale(exact(node.constant(places[1], "scale")))
     zeros = np.asarray(0) if node.input(places[2]) is None else _zeros(node, places[2], value)
     if isinstance(value, Constant):
         if value.array.dtype.kind not in "iu" and value.array.dtype.name not in FORMATS:
             raise ModelError(f"dequantizes {value.array.dtype}; use integers of 2 to 32 bits")
-        scale, zeros = (_along(a, axis, value.array.shape) for a in (scale, zeros))
+        scale, zeros = (_along(a, axis, value.array.shape, block) for a in (scale, zeros))
         codes = value.array.astype(np.int64) - zeros
         return Scaled(codes, scale)
     if not isinstance(value, Codes):
         raise ModelError("dequantizes something that is not quantized")
-    scale, zeros = (_along(a, axis, value.ids.shape) for a in (scale, zeros))
+    scale, zeros = (_along(a, axis, value.ids.shape, block) for a in (scale, zeros))
     return Real((Term(value.stream, scale),), exact(-zeros) * scale)
 
 
@@ -169,17 +193,27 @@ def _zeros(node: Node, place: int, value: Value | None) -> np.ndarray:
     return zeros.astype(np.int64)
 
 
-def _along(array: np.ndarray, axis: int, size: tuple[int, ...]) -> np.ndarray:
-    """A vector laid along an axis of a tensor of that size; one number as a scalar."""
+def _along(array: np.ndarray, axis: int, size: tuple[int, ...], block: int = 0) -> np.ndarray:
+    """A vector laid along an axis of a tensor of that size, or an array with an entry for every
+    `block` elements along the axis; one number as a scalar."""
     if array.size == 1:
         return array.reshape(())
+    rank = len(size)
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
+    if block:
+        blocks = list(size)
+        blocks[axis] = -(-size[axis] // block)
+        if list(array.shape) != blocks:
+            raise ModelError(
+                f"scales or zero points {list(array.shape)} don't fit blocks of {block} along "
+                f"axis {axis} of {list(size)}"
+            )
+        return np.take(array, np.arange(size[axis]) // block, axis=axis)
     if array.ndim != 1:
         raise ModelError(
             f"scales of shape {list(array.shape)} are not supported; use one per channel"
         )
-    rank = len(size)
-    if not -rank <= axis < rank:
-        raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
     if array.size != size[axis]:
         raise ModelError(
             f"{array.size} scales or zero points don't fit axis {axis} of {list(size)}"
@@ -194,18 +228,22 @@ def target_of(node: Node, scale: int, zero: int, kind: int = 0) -> Target:
     scales = check_scale(exact(node.constant(scale, "scale")))
     if scales.size != 1:
         raise ModelError("quantizes activations per channel; quantize them per tensor")
-    return Target(scales.ravel()[0], *_zero(node, zero, kind))
+    zeros, fmt = _zero(node, zero, kind)
+    if zeros.size != 1:
+        raise ModelError(f"has {zeros.size} zero points and one scale; use one zero point")
+    return Target(scales.ravel()[0], int(zeros.ravel()[0]), fmt)
 
 
-def _zero(node: Node, place: int, kind: int) -> tuple[int, Int]:
+def _zero(node: Node, place: int, kind: int) -> tuple[np.ndarray, Int]:
+    """Zero points, and the format that their type or the attribute `output_dtype` names."""
     if node.input(place) is None:
         if kind not in (0, *KINDS):
             raise ModelError(f"quantizes to a type that is not supported; use {NAMES}")
-        return 0, FORMATS[KINDS.get(kind, "uint8")]
+        return np.zeros((), dtype=np.int64), FORMATS[KINDS.get(kind, "uint8")]
     array = node.constant(place, "zero point")
-    if array.dtype.name not in FORMATS or array.size != 1:
-        raise ModelError(f"quantizes to {array.dtype}; {NAMES} with one zero point are supported")
-    return int(array.ravel()[0]), FORMATS[array.dtype.name]
+    if array.dtype.name not in FORMATS:
+        raise ModelError(f"quantizes to {array.dtype}; {NAMES} are supported")
+    return array.astype(np.int64), FORMATS[array.dtype.name]
 
 
 def _port_shape(value: Input) -> tuple[int, ...]:
@@ -248,7 +286,7 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
     if np.size(offset) != 1:
         raise ModelError("adds a constant per channel to a sum; quantize between")
     low, high = (
-        limit if bound is None else int(np.ravel(target.code(bound))[0])
+        limit if bound is None else int(uniform(target.code(bound), "the limit of the sum"))
         for bound, limit in ((real.low, target.least), (real.high, target.most))
     )
     result = context.tensor(stem, first.shape, np.array(low), np.array(high), fmt)

@@ -59,12 +59,12 @@ def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
     shape = port.index.shape
     samples = _samples(port, array, shape)
     if port.scale is None:
-        if array.dtype.kind not in "iu":
+        if array.dtype.kind not in "iu" and array.dtype != port.dtype:
             raise InputError(f"input {port.name!r} takes {port.dtype}, not {array.dtype}")
         fmt = graph.tensors[port.tensor].fmt
-        if array.size and not fmt.min <= array.min() <= array.max() <= fmt.max:
-            raise InputError(f"input {port.name!r} must be within {fmt.min} ... {fmt.max}")
         codes = samples.astype(np.int64)
+        if codes.size and not fmt.min <= codes.min() <= codes.max() <= fmt.max:
+            raise InputError(f"input {port.name!r} must be within {fmt.min} ... {fmt.max}")
     else:
         if array.dtype.kind not in "fiu":
             raise InputError(f"input {port.name!r} takes {port.dtype}, not {array.dtype}")
@@ -114,7 +114,8 @@ def _decode(port: OutputPort, stream: np.ndarray) -> np.ndarray:
         if port.offset is not None:
             values = values + port.offset
         values = np.clip(values, *port.clip)
-        values = values.astype(port.dtype if port.dtype.kind in "iu" else np.float32)
+        whole = port.dtype.kind in "iu" and not port.host  # what the host computes from is float32
+        values = values.astype(port.dtype if whole else np.float32)
     if shape[:1] == (1,):
         values = values[:, 0]
     for name, attributes in port.host:

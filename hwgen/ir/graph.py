@@ -70,7 +70,7 @@ class InputPort:
     code = clamp(round(x / scale) + zero_point, low, high) in float32 as QuantizeLinear does, by
     the `rounding` of a Requantize; `low`, `high` None: the format's own. `scale` None: the input
     holds codes already. `index` has the ONNX shape of one sample (batch axis 1) and gives each
-    element's place in the stream.
+    element's place in the stream; `scale` and `zero_point` have shape () or that of `index`.
     """
 
     name: str
@@ -78,7 +78,7 @@ class InputPort:
     index: np.ndarray
     dtype: np.dtype
     scale: np.ndarray | None = None
-    zero_point: int = 0
+    zero_point: int | np.ndarray = 0
     rounding: str = "half_even"
     low: int | None = None
     high: int | None = None

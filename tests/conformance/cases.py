@@ -28,8 +28,7 @@ FLOAT = (
     "Transpose Softmax ArgMax"
 )
 OPS = tuple(f"{QUANTIZED} {FLOAT}".split())
-PAIRS = ("Mul", "Sub", "Add", "Div")
-ALIKE = (*PAIRS, "Min", "Max", "Concat")  # every input is an activation
+ALIKE = ("Mul", "Sub", "Add", "Div", "Min", "Max", "Concat")  # every input is an activation
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")  # the second input is a weight
 CONSTANT = ("Constant", "ConstantOfShape", "Where", "Range", "Shape")  # known when compiled
 HOSTED = ("Softmax", "ArgMax")  # the result needs no quantization
@@ -40,8 +39,8 @@ FLOATS = (TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProt
 class Case:
     """A node test as a model for hwgen: one sample.
 
-    `scales`: of the outputs that the model quantizes, by name. `feeds`: the case's own inputs, those
-    that the model quantizes as their codes stand for them. `expected`: the case's own outputs.
+    `scales`: of the outputs that the model quantizes, by name. `feeds`: the case's own inputs, as
+    the codes of those that the model quantizes stand for them. `expected`: the case's own outputs.
     `probes`: what the model adds to outputs that are constants, so that they depend on an input.
     `reason`: why the case has no meaning here; it then has no model.
     """
@@ -77,7 +76,9 @@ def _cases(op: str, test) -> Iterator[Case]:
     name, own = test.name.removeprefix("test_"), test.model
     reason = _meaningless(own, inputs)
     expected = {} if reason else dict(_named(own.graph.output, outputs))
-    variants = {"": ALIKE, ", constant b": ()} if op in PAIRS else {"": ALIKE}
+    variants = {"": ALIKE}
+    if op in ALIKE[:-1] and len(inputs) > 1:
+        variants[", constants"] = ()
     for suffix, alike in variants.items():
         case = Case(name + suffix, op, own, expected, reason)
         if not reason:
@@ -114,6 +115,7 @@ class _Wrapper:
         self.nodes: list[onnx.NodeProto] = []
         self.inputs: list[onnx.ValueInfoProto] = []
         self.initializers: list[onnx.TensorProto] = []
+        self.scale = np.float32(1)  # of the activation quantized last
         self.plain = case.op in QUANTIZED.split()
 
     def wrap(self) -> None:
@@ -124,9 +126,7 @@ class _Wrapper:
                 self.node.input[k] = self.source(k, name)
         self.nodes.append(self.node)
         outputs = [self.sink(k, value) for k, value in enumerate(case.own.graph.output)]
-        graph = helper.make_graph(
-            self.nodes, case.name, self.inputs, outputs, self.initializers
-        )
+        graph = helper.make_graph(self.nodes, case.name, self.inputs, outputs, self.initializers)
         case.model = helper.make_model(graph, opset_imports=case.own.opset_import, ir_version=10)
 
     def source(self, k: int, name: str) -> str:
@@ -134,13 +134,16 @@ class _Wrapper:
         case, array = self.case, self.arrays[name]
         case.feeds[name] = array
         if case.op in CONSTANT[:-1] or (k and not self.alike):
+            if case.op == "Pad" and k == 2:  # what is padded with must be a code
+                array = case.feeds[name] = paired(array, self.scale)
             weight = k == 1 and case.op in LAYERS and array.dtype == np.float32
             return self.weight(name, array) if weight else self.constant(name, array)
         kind = self.kind(case.own.graph.input, name)
         if self.plain or kind not in FLOATS:
             return self.entry(name, array, kind)
-        case.feeds[name], scale = quantized(array)
-        value = self.pair(self.entry(name, array.astype(np.float32), TensorProto.FLOAT), scale)
+        case.feeds[name], self.scale = quantized(array)
+        entry = self.entry(name, array.astype(np.float32), TensorProto.FLOAT)
+        value = self.pair(entry, self.scale)
         return value if kind == TensorProto.FLOAT else self.op("Cast", [value], to=kind)
 
     def sink(self, k: int, value: onnx.ValueInfoProto) -> onnx.ValueInfoProto:

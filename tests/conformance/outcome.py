@@ -1,7 +1,7 @@
 """What hwgen makes of a case: a right result, or a refusal. Anything else is an `AssertionError`.
 
-Quantized ops: the outputs are the case's own, exactly. Float ops: codes equal, but at ties, to those
-of QuantizeLinear, the case's own model and QuantizeLinear again, each by ONNX's reference evaluator.
+Quantized ops: the outputs are the case's own, exactly. Float ops: the codes are, but at ties, those
+of QuantizeLinear, the case's own model and QuantizeLinear again, by ONNX's reference evaluator.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ def run(case: Case) -> Outcome:
         return Outcome(case, NOT_APPLICABLE, case.reason)
     try:
         design = hwgen.compile(case.model)
+        inputs = {port.name: case.inputs[port.name] for port in design.graph.inputs}
+        got = design.golden(inputs)
     except HwgenError as error:
         return Outcome(case, REFUSED, _reason(str(error)))
-    inputs = {port.name: case.inputs[port.name] for port in design.graph.inputs}
-    got = design.golden(inputs)
     assert got.keys() == {value.name for value in case.model.graph.output}, case.name
     distance = 0.0
     for name, array in got.items():

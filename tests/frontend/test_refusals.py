@@ -135,7 +135,7 @@ SHAPES: dict[str, tuple[Callable[[Builder], str], str]] = {
     "window": (lambda b: b.op("Conv", image(b), b.weights(4, 3, 7, 7)), "larger than the padded"),
     "bias": (
         lambda b: b.op("Gemm", b.quantize(b.input(1, 12), 0.1), b.weights(12, 5), b.bias(4)),
-        "the bias [4] does not fit 5 outputs",
+        "the bias [4] does not fit a tensor [1, 5]",
     ),
     "add": (
         lambda b: b.op("Add", b.quantize(x := dense(b), 0.1), b.op("Gemm", x, b.weights(5, 4))),
