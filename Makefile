@@ -45,6 +45,9 @@ synth: $(VENV)/dev ## the tests that synthesize, place and route
 fuzz: $(VENV)/dev ## 2,000 damaged files: each is built right or refused
 	HWGEN_FUZZ=2000 $(BIN)/python -m pytest -n auto tests/test_fuzz.py
 
+conformance: $(VENV)/dev ## ONNX's own node tests; writes docs/conformance.md
+	$(BIN)/python -m tests.conformance
+
 bench: $(VENV)/dev ## speed of simulation and of building
 	$(BIN)/python -m benchmarks
 
@@ -54,4 +57,4 @@ docs: $(VENV)/dev ## the pages, in build/docs
 clean: ## remove what was made
 	rm -rf $(VENV) .cache build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test libpython lint sim synth fuzz bench docs clean
+.PHONY: help demo test libpython lint sim synth fuzz conformance bench docs clean

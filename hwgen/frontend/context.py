@@ -85,6 +85,11 @@ class Node:
                 f"reads the result of {value.operations[-1][0]}, which the host computes; that is "
                 f"supported at the end of the model"
             )
+        if isinstance(value, Codes):
+            raise ModelError(
+                f"input {k} holds integers ({value.fmt}), whose arithmetic is not supported; put "
+                f"a DequantizeLinear before it"
+            )
         if not isinstance(value, Real):
             raise ModelError(
                 f"input {k} is not quantized; quantize the model with QuantizeLinear and "

@@ -11,7 +11,7 @@ from onnx import external_data_helper
 from hwgen.errors import ModelError
 
 DOMAINS = ("", "ai.onnx")
-OLDEST_OPSET = 10  # the first with QuantizeLinear
+OLDEST_OPSET = 9  # the last with Upsample; QuantizeLinear came with 10
 
 
 def read(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:

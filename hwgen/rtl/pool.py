@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
-
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
@@ -59,10 +57,12 @@ class PoolUnit(wiring.Component):
             taps = [x[(pixel * node.simd + t) * node.block + c] for t in range(node.simd)]
             for t in range(left, node.simd):
                 taps[t] = Mux(end, self._neutral(), taps[t])
-            value = reduce(self._combine, [*taps])
+            while len(taps) > 1:  # a tree: two become one
+                pairs = zip(taps[::2], taps[1::2], strict=False)
+                taps = [self._combine(m, a, b) for a, b in pairs] + taps[len(taps) & ~1 :]
             kept = Mux(first, self._neutral(), out[lane])
             with m.If(ce & valid):
-                m.d.sync += out[lane].eq(self._combine(kept, value))
+                m.d.sync += out[lane].eq(self._combine(m, kept, taps[0]))
         return m
 
     def _neutral(self) -> Const:
@@ -70,5 +70,11 @@ class PoolUnit(wiring.Component):
         y = self._y.fmt
         return Const(0 if self._node.kind == "sum" else y.min, shape_of(y))
 
-    def _combine(self, a, b):
-        return a + b if self._node.kind == "sum" else Mux(a > b, a, b)
+    def _combine(self, m: Module, a, b):
+        if self._node.kind == "sum":
+            return a + b
+        # A signal: as an expression, which holds both operands twice, it would double with each
+        # level.
+        larger = Signal(shape_of(self._y.fmt))
+        m.d.comb += larger.eq(Mux(a > b, a, b))
+        return larger

@@ -7,7 +7,6 @@ Compiling a simulation takes seconds, so many small networks share one: each has
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from hwgen.golden import EVAL
 from hwgen.ir import Graph, Node, Thresholds
 from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
+from tests.merge import merge
 from tests.qdq import Builder
 
 SAMPLES = 16
@@ -30,25 +30,6 @@ SAMPLES = 16
 def test_tables_cover_every_node_kind() -> None:
     kinds = set(Node.__subclasses__())
     assert set(EVAL) == set(BUILD) == set(TIMING) == kinds
-
-
-def merge(graphs: list[Graph]) -> Graph:
-    """All graphs side by side in one."""
-    merged = Graph("together")
-    for number, graph in enumerate(graphs):
-
-        def own(name: str, number: int = number) -> str:
-            return f"n{number}_{name}"
-
-        merged.tensors |= {own(name): tensor for name, tensor in graph.tensors.items()}
-        merged.inputs += [replace(p, name=own(p.name), tensor=own(p.tensor)) for p in graph.inputs]
-        merged.outputs += [
-            replace(p, name=own(p.name), tensor=own(p.tensor)) for p in graph.outputs
-        ]
-        for node in graph.nodes:
-            inputs, outputs = (tuple(map(own, t)) for t in (node.inputs, node.outputs))
-            merged.nodes.append(replace(node, name=own(node.name), inputs=inputs, outputs=outputs))
-    return merged
 
 
 def _lowered(b: Builder, output: str, **config) -> Graph:
