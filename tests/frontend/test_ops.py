@@ -213,6 +213,41 @@ def test_softmax_and_argmax() -> None:
     assert (got == oracle(model, inputs)).mean() >= 11 / 12
 
 
+def test_argmax_compares_numbers_that_are_not_whole() -> None:
+    b = Builder()
+    y = b.op("ArgMax", b.quantize(b.input(1, 12), 0.01), axis=1, keepdims=0)
+    model = b.model(y, kind=onnx.TensorProto.INT64)
+    inputs = np.random.default_rng(1).normal(0, 0.3, (SAMPLES, 12)).astype(np.float32)
+    graph = load(model)
+    got = next(iter(decode(graph, golden.run(graph, encode(graph, inputs))).values()))
+    np.testing.assert_array_equal(got, oracle(model, inputs))
+
+
+@pytest.mark.parametrize("block", [0, 2])
+def test_an_input_quantized_per_channel_or_block(block: int) -> None:
+    b = Builder(21)
+    size = (3, 6) if block else (6,)
+    s = b.constant(b.rng.uniform(0.01, 0.05, size).astype(np.float32))
+    z = b.constant(b.rng.integers(-20, 20, size).astype(np.int8))
+    x = b.op("Transpose", b.input(1, 6, 6), perm=[0, 2, 1])
+    if block:
+        x = b.op("Reshape", x, ints(b, 6, 6))
+    attributes = {"axis": 0, "block_size": 2} if block else {"axis": 1}
+    y = b.op("QuantizeLinear", x, s, z, **attributes)
+    y = b.op("DequantizeLinear", y, s, z, **attributes)
+    check(b.model(b.op("Reshape", b.quantize(y, 0.03), ints(b, 1, 36))), (6, 6))
+
+
+@pytest.mark.parametrize("shape", [(2, 4, 12), (4, 12)])
+def test_a_stack_of_matrices(shape: tuple[int, ...]) -> None:
+    b = Builder()
+    x = b.quantize(b.input(1, *shape), 0.03, 5)
+    codes = b.constant(b.rng.integers(-128, 128, (2, 12, 3)).astype(np.int8))
+    w = b.op("DequantizeLinear", codes, b.constant(np.float32(0.01)), b.constant(np.int8(0)))
+    y = b.op("Reshape", b.op("MatMul", x, w), ints(b, 1, -1))
+    check(b.model(b.quantize(y, 0.3)), shape)
+
+
 def test_several_outputs_and_codes() -> None:
     b = Builder()
     x = b.quantize(b.input(1, 12), 0.03)
@@ -255,6 +290,16 @@ PARTS = {
         "Resize", x, "", b.constant(np.array([1, 1, 2, 3], np.float32)), mode="nearest",
         coordinate_transformation_mode="asymmetric", nearest_mode="floor",
     ),
+    "resize_odd": lambda b, x: b.op(
+        "Resize", x, "", b.constant(np.array([1, 1, 1.5, 2.5], np.float32)), mode="nearest",
+        coordinate_transformation_mode="asymmetric", nearest_mode="ceil",
+    ),
+    "resize_sizes": lambda b, x: b.op(
+        "Resize", x, "", "", ints(b, 1, 4, 3, 9), mode="nearest",
+        coordinate_transformation_mode="align_corners",
+    ),
+    "pad_reflect": lambda b, x: b.op("Pad", x, ints(b, 0, 1, 0, 2, 0, 0, 1, 1), mode="reflect"),
+    "pad_edge": lambda b, x: b.op("Pad", x, ints(b, 0, 0, 2, 0, 0, 1, 0, 3), mode="edge"),
     "pad": lambda b, x: b.op("Pad", x, ints(b, 0, 1, 0, 2, 0, 0, 1, 1)),
     "expand": lambda b, x: b.op(
         "Expand", b.op("Slice", x, ints(b, 0), ints(b, 1), ints(b, 2)), ints(b, 1, 4, 5, 4)
@@ -279,8 +324,8 @@ def test_parts(case: str) -> None:
     check(b.model(y), (3, 6, 4))
     b = Builder()
     y = b.quantize(PARTS[case](b, image(b)), 0.17, 4)
-    channels = {"slice": 2, "slice_steps": 2, "gather": 3, "concat": 8, "pad": 5}.get(case, 4)
-    channels = 1 if case.startswith("depth") else channels
+    channels = {"slice": 2, "slice_steps": 2, "gather": 3, "concat": 8}.get(case, 4)
+    channels = 1 if case.startswith("depth") else 5 if case.startswith("pad") else channels
     check(b.model(b.quantize(conv(b, y, (2, channels, 2, 2)), 0.3)), (3, 6, 4))
 
 
