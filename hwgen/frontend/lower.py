@@ -50,6 +50,7 @@ LOWER = {
     **ops_qoperator.LOWER,
     **ops_qonnx.LOWER,
 }
+CODES = ("int8", "uint8", "int16", "uint16")  # types of inputs that hold codes
 ADVICE = {
     "DynamicQuantizeLinear": "quantize statically, with onnxruntime.quantization.quantize_static",
 }
@@ -159,13 +160,13 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
         dtype = _dtype(value)
         if dtype.kind == "f":
             walk.values[value.name] = Input(value.name, ids.shape, ids)
-        elif dtype in (np.int8, np.uint8):
-            fmt = Int(8, dtype == np.int8)
+        elif dtype.name in CODES:
+            fmt = Int(8 * dtype.itemsize, dtype.kind == "i")
             tensor = walk.context.input_port(value.name, ids, dtype, fmt)
             walk.values[value.name] = Codes(Stream(tensor, ids), fmt)
         else:
             raise ModelError(
-                f"input {value.name!r} has type {dtype}; float32, int8 and uint8 are supported"
+                f"input {value.name!r} has type {dtype}; float32, {', '.join(CODES)} are supported"
             )
 
 

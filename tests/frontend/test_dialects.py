@@ -153,7 +153,7 @@ def test_bipolar_network() -> None:
     ("attributes", "bits", "message"),
     [
         ({"rounding_mode": "SOMEHOW"}, 4, "rounding_mode='SOMEHOW' is not known"),
-        ({}, 12, "quantizes activations to 12 bits; 1 to 8 are supported"),
+        ({}, 17, "quantizes activations to 17 bits; 1 to 16 are supported"),
         ({}, 2.5, "its bit width must be one whole number"),
         ({"narrow": 1, "signed": 1}, 1, "use more bits"),
     ],
