@@ -123,9 +123,17 @@ class Config:
         """With the name of the top module."""
         return replace(self, name=name)
 
-    def check_nodes(self, names: Iterable[str]) -> None:
-        """Raise `ConfigError` for a node the model does not have."""
-        _known(self.nodes, list(names), "node ")
+    def check_nodes(self, names: Iterable[str], folded: Iterable[str] = ()) -> None:
+        """Raise `ConfigError` for a node the model does not have, or of which no hardware is left
+        (`folded`)."""
+        names = list(names)
+        for name in set(folded) - set(names):
+            if name in self.nodes:
+                raise ConfigError(
+                    f"node {name!r} has no hardware of its own, it is folded into others; set "
+                    f"{', '.join(names[:MOST_NAMES])}"
+                )
+        _known(self.nodes, names, "node ")
 
     def dump(self) -> str:
         """TOML text that reads back as this configuration."""

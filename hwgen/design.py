@@ -270,6 +270,7 @@ def compile(
     )
     resolved = resolved.named(identifier(name or "model"))
     graph = load(proto, resolved.shapes, resolved.name)
+    resolved.check_nodes((n.name for n in graph.nodes), (n.name for n in proto.graph.node))
     lower(graph, resolved)
     return Design(proto, graph, resolved)
 

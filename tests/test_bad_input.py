@@ -71,6 +71,10 @@ def test_configuration_missing(tmp_path: Path) -> None:
     ("options", "says"),
     [
         (["--set", "Gemm_15.pe=2"], "unknown node Gemm_15: did you mean 'Gemm_14'"),
+        (
+            ["--set", "QuantizeLinear_4.pe=2"],
+            "QuantizeLinear_4' has no hardware of its own, .* set Gemm_14.window",
+        ),
         (["--set", "nothing.pe=2"], "unknown node nothing: there are Gemm_14.window, Gemm_14"),
         (["--set", "Gemm_14.pq=2"], "unknown Gemm_14.pq: did you mean 'pe'"),
         (["--set", "Gemm_14.simd=13"], "Gemm_14: simd must be 1 to 12, not 13"),

@@ -25,6 +25,7 @@ from hwgen.frontend.values import (
     exact,
 )
 
+MOST_BITS = 16  # of an activation
 MODES = {
     "ROUND": "half_even",
     "HALF_EVEN": "half_even",
@@ -72,8 +73,8 @@ def quant(node: Node) -> Value:
     scale = check_scale(exact(scales))
     if scale.size != 1:
         raise ModelError("quantizes activations per channel; quantize them per tensor")
-    if bits > 8:
-        raise ModelError(f"quantizes activations to {bits} bits; 1 to 8 are supported")
+    if bits > MOST_BITS:
+        raise ModelError(f"quantizes activations to {bits} bits; 1 to {MOST_BITS} are supported")
     target = Target(scale.ravel()[0], zero, fmt, low, high, mode)
     return _real(to_codes(node, value, target), target.scale, zero)
 
@@ -116,8 +117,10 @@ def trunc(node: Node) -> Value:
     before, after = _number(node, 3, "input bits"), _number(node, 4, "output bits")
     signed = bool(node.attribute("signed", 1))
     node.attribute("narrow", 0)
-    if scale.size != 1 or zero or not 1 <= after <= before or after > 8:
-        raise ModelError("needs one scale, zero point 0 and 1 to 8 output bits, fewer than before")
+    if scale.size != 1 or zero or not 1 <= after <= before or after > MOST_BITS:
+        raise ModelError(
+            f"needs one scale, zero point 0 and 1 to {MOST_BITS} output bits, fewer than before"
+        )
     factor = scale.ravel()[0]
     target = Target(factor * (1 << (before - after)), 0, Int(after, signed), rounding=mode)
     return _real(to_codes(node, node.input(0), target), factor, 0)

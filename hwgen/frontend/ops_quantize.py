@@ -31,12 +31,12 @@ from hwgen.ir import Add, Concat, Lookup
 
 FORMATS = {
     f"{'' if signed else 'u'}int{bits}": Int(bits, signed)
-    for bits in (8, 4, 2)
+    for bits in (16, 8, 4, 2)
     for signed in (True, False)
 }
 NAMES = ", ".join(FORMATS)
 KINDS = {getattr(TensorProto, name.upper()): name for name in FORMATS}  # output_dtype -> name
-MOST_LOOKUP_BITS = 10
+MOST_LOOKUP_BITS = 16
 
 
 def quantize(node: Node) -> Value:
@@ -274,7 +274,7 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
     for term in real.terms:
         stream, factor, _ = one_term(Real((term,), ZERO))
         stream = context.whole(stream, node.name)
-        if context.graph.tensors[stream.tensor].fmt.bits > 8:
+        if context.graph.tensors[stream.tensor].fmt.bits > 16:
             raise ModelError(
                 "adds a layer's result before it is quantized; quantize both inputs of the Add"
             )
@@ -320,4 +320,10 @@ def _aligned(node: Node, streams: list[Stream]) -> list[str]:
     ]
 
 
-LOWER = {"QuantizeLinear": quantize, "DequantizeLinear": dequantize}
+LOWER = {
+    "QuantizeLinear": quantize,
+    "DequantizeLinear": dequantize,
+    # What onnxruntime's quantizer writes for 16 and 4 bits below opset 21.
+    "com.microsoft.QuantizeLinear": quantize,
+    "com.microsoft.DequantizeLinear": dequantize,
+}

@@ -19,14 +19,14 @@ def read(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
 
     Raises `ModelError` where the file can't be read, is no ONNX model or breaks the specification.
     """
-    folder = None
+    folder, name = None, "the model"
     if isinstance(source, onnx.ModelProto):
         model = onnx.ModelProto()
         model.CopyFrom(source)
     else:
         if isinstance(source, str | Path):
             path = Path(source)
-            folder = path.parent
+            folder, name = path.parent, str(path)
             try:
                 source = path.read_bytes()
             except OSError as error:
@@ -34,9 +34,9 @@ def read(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
         try:
             model = onnx.load_model_from_string(source)
         except (DecodeError, ValueError) as error:
-            raise ModelError("the file is no ONNX model, or it is cut short") from error
+            raise ModelError(f"{name} is no ONNX model, or it is cut short") from error
     if not model.graph.node:
-        raise ModelError("the file is no ONNX model, or its graph is empty")
+        raise ModelError(f"{name} is no ONNX model, or its graph is empty")
     if not model.graph.output:
         raise ModelError("the model has no outputs")
     _external(model, folder)

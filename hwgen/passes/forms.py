@@ -13,21 +13,24 @@ common to all channels.
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
-from hwgen.errors import HwgenError
+from hwgen.errors import ConfigError
 from hwgen.ir import Add, Form, Graph, Requantize, Tensor, Thresholds
+from hwgen.passes.add_form import add_form
+from hwgen.passes.limits import MANY, Limits, limits
 
-MAX_SHIFT = 56
+MAX_SHIFT = 96
 # Bits of m handled per cycle by a multiplier that takes several cycles, the smallest first.
 RADICES = (1, 2, 4)
 # Multipliers of FPGAs take at least 18 signed bits.
 LIMB_BITS = 17
 DSP_LUTS = 60
+# Stands for no bound; products below it fit 64-bit integers.
+FAR = 1 << 61
 
 
 def forms(graph: Graph) -> None:
@@ -42,18 +45,35 @@ def forms(graph: Graph) -> None:
 
 def _form(node: Requantize, x: Tensor) -> Form | Thresholds:
     """The form with the fewest lookup tables."""
-    limits = None if node.bits is not None else _limits(node)
-    found = _approximate(node) if limits is None else requantize_form(node, limits)
+    node = _one_sided(node)
+    needs = None if node.bits is not None else limits(node)
+    found = _approximate(node) if needs is None else requantize_form(node, needs)
     if found is not None:
         found = _spread(found, node.cycles)
         parts = limbs(x.fmt.bits + 1) * limbs(found.multiplier_bits + 1)
         found = replace(found, levels=parts.bit_length())
-    if limits is None:
+    if needs is None or (found is not None and not needs.whole):
         return found
-    thresholds = threshold_form(node, limits)
+    if not needs.whole:
+        raise ConfigError(
+            f"{node.name}: rounding {node.rounding!r} to more than {MANY} levels of both signs has "
+            "no exact integer form; round to the nearest, or by floor or ceil"
+        )
+    thresholds = threshold_form(node, needs)
     if found is None or _threshold_luts(thresholds, node, x) < _multiply_luts(found, x):
         return thresholds
     return found
+
+
+def _one_sided(node: Requantize) -> Requantize:
+    """Rounding towards zero or away from it as floor or ceil, where only one sign is left."""
+    if node.rounding not in ("up", "down"):
+        return node
+    if (node.low >= node.zero_point).all():
+        return replace(node, rounding="floor" if node.rounding == "down" else "ceil")
+    if (node.high <= node.zero_point).all():
+        return replace(node, rounding="ceil" if node.rounding == "down" else "floor")
+    return node
 
 
 def _multiply_luts(form: Form, x: Tensor) -> int:
@@ -95,9 +115,12 @@ def _spread(form: Form, cycles: int) -> Form:
 
 
 def requantize_form(node: Requantize, limits: Limits) -> Form | None:
-    """The exact form with the least shift; None if there is none that 64-bit integers can prove."""
-    exact = [limits.scale[k] for k in range(len(limits.scale))]
-    some = np.linspace(0, len(exact) - 1, min(len(exact), 8)).astype(int)
+    """The exact form with the least shift; None if there is none below MAX_SHIFT, or where the
+    function bends at zero."""
+    if node.rounding in ("up", "down"):
+        return None
+    rows = len(limits.scale)
+    some = np.linspace(0, rows - 1, min(rows, 8)).astype(int)
     for shift in range(MAX_SHIFT):
         # A few channels rule out most shifts.
         if _solve(limits.pick(some), shift) is None:
@@ -150,108 +173,16 @@ def _approximate(node: Requantize) -> Form:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Limits:
-    """Per distinct channel (rows), what u must satisfy for each level (columns), for scales made
-    non-negative.
-
-    u(at_least) >= level and u(below) < level, where the masks `has_least`, `has_below` say so.
-    """
-
-    scale: list[Fraction]
-    sign: np.ndarray
-    back: np.ndarray  # channel -> row
-    levels: np.ndarray  # (rows, levels)
-    odd: np.ndarray
-    at_least: np.ndarray
-    has_least: np.ndarray
-    below: np.ndarray
-    has_below: np.ndarray
-
-    def pick(self, rows: np.ndarray) -> Limits:
-        """Only some rows."""
-        names = ("levels", "odd", "at_least", "has_least", "below", "has_below")
-        scale = [self.scale[r] for r in rows]
-        return replace(self, scale=scale, **{name: getattr(self, name)[rows] for name in names})
-
-
-def _limits(node: Requantize) -> Limits:
-    """Thresholds of every distinct channel."""
-    columns = (node.scale, node.offset, node.low, node.high, node.x_low, node.x_high)
-    channels = list(zip(*(np.ravel(c).tolist() for c in columns), strict=True))
-    distinct = {key: k for k, key in enumerate(dict.fromkeys(channels))}
-    back = np.array([distinct[key] for key in channels])
-    count = max(high - low for _, _, low, high, _, _ in distinct)
-    shape = (len(distinct), max(1, count))
-    levels, least, below = (np.zeros(shape, dtype=np.int64) for _ in range(3))
-    has_least, has_below = np.zeros(shape, dtype=bool), np.zeros(shape, dtype=bool)
-    scales, signs = [], []
-    for row, (scale, offset, low, high, x_low, x_high) in enumerate(distinct):
-        sign = -1 if scale < 0 else 1
-        if sign < 0:
-            x_low, x_high = -x_high, -x_low
-        size = high - low
-        level = np.arange(low + 1, high + 1)
-        levels[row, :size] = level
-        ends = Ends(x_low, x_high, node.rounding)
-        start = _thresholds(abs(scale), offset, level - node.zero_point, ends)
-        least[row, :size], has_least[row, :size] = np.maximum(start, x_low), start <= x_high
-        below[row, :size], has_below[row, :size] = np.minimum(start - 1, x_high), start > x_low
-        scales.append(abs(scale))
-        signs.append(sign)
-    odd = (levels - node.zero_point) % 2 == 1
-    return Limits(scales, np.array(signs), back, levels, odd, least, has_least, below, has_below)
-
-
-@dataclass(frozen=True)
-class Ends:
-    """The inputs a channel may see, and how it rounds."""
-
-    low: int
-    high: int
-    rounding: str
-
-
-def _boundary(value: int, mode: str) -> tuple[Fraction, bool]:
-    """(b, inclusive): round(v) >= value where v > b, and where v = b if inclusive."""
-    positive = value > 0
-    half = Fraction(2 * value - 1, 2)
-    return {
-        "half_even": (half, value % 2 == 0),
-        "half_up": (half, positive),
-        "half_down": (half, not positive),
-        "floor": (Fraction(value), True),
-        "ceil": (Fraction(value - 1), False),
-        "down": (Fraction(value), True) if positive else (Fraction(value - 1), False),
-        "up": (Fraction(value - 1), False) if positive else (Fraction(value), True),
-    }[mode]
-
-
-def _thresholds(scale, offset, values: np.ndarray, ends: Ends) -> np.ndarray:
-    """The least x with round(x * scale + offset) >= value, cut to [ends.low, ends.high + 1]."""
-    scale, offset = Fraction(scale), Fraction(offset)
-    found = []
-    for value in values.tolist():
-        bound, inclusive = _boundary(value, ends.rounding)
-        if scale == 0:
-            reached = offset > bound or (inclusive and offset == bound)
-            first = ends.low if reached else ends.high + 1
-        else:
-            place = (bound - offset) / scale
-            first = math.ceil(place) if inclusive else math.floor(place) + 1
-        found.append(min(max(first, ends.low), ends.high + 1))
-    return np.array(found, dtype=np.int64)
-
-
 def _solve(limits: Limits, shift: int) -> tuple[np.ndarray, np.ndarray, int] | None:
-    """Multipliers, offsets and the correction for a shift, or None."""
+    """Multipliers, offsets and the correction for a shift, or None. In 64-bit integers where they
+    hold every number."""
     floors = np.array([(s.numerator << shift) // s.denominator for s in limits.scale], dtype=object)
     widest = max(int(abs(limits.at_least).max()), int(abs(limits.below).max()), 1)
-    if (int(floors.max()) + 1) * widest >= 1 << 61 or shift >= 50:
-        return None
+    top = max((int(floors.max()) + 1) * widest, int(abs(limits.levels).max()) + 1 << shift)
+    kind = np.int64 if 2 * top < FAR else object
     candidates = []
     for step in (0, 1):
-        m = floors.astype(np.int64) + step
+        m = (floors + step).astype(kind)
         bounds = [_bounds(limits, m, shift, limits.odd == parity) for parity in (False, True)]
         candidates.append((m, bounds))
     plain = [(m, *_meet(even, odd, 0)) for m, (even, odd) in candidates]
@@ -271,8 +202,8 @@ def _solve(limits: Limits, shift: int) -> tuple[np.ndarray, np.ndarray, int] | N
 
 def _bounds(limits: Limits, m: np.ndarray, shift: int, which: np.ndarray):
     """The offsets [low, high] per row that suit the levels in `which`."""
-    far = np.int64(1) << 61
-    at = limits.levels << shift
+    far = FAR if m.dtype == np.int64 else FAR * FAR
+    at = limits.levels.astype(m.dtype) << shift
     lower = np.where(which & limits.has_least, at - limits.at_least * m[:, None], -far).max(axis=1)
     upper = np.where(which & limits.has_below, at - 1 - limits.below * m[:, None], far).min(axis=1)
     return lower, upper
@@ -290,69 +221,6 @@ def _choose(candidates, correction: int):
         return None
     low, high = np.where(first, low, low2), np.where(first, high, high2)
     # A row without any level between its bounds may have any offset.
-    offset = np.where(low > -(1 << 60), low, np.where(high < 1 << 60, high, 0))
+    far = FAR // 2 if low.dtype == np.int64 else FAR * FAR // 2
+    offset = np.where(low > -far, low, np.where(high < far, high, 0))
     return np.where(first, m, m2), offset, correction
-
-
-def add_form(node: Add, a, b) -> Form:
-    """The form of an Add, exact for all pairs of codes."""
-    levels, codes = _all_sums(node, a, b)
-    order = np.argsort(levels, kind="stable")
-    values, starts = np.unique(levels[order], return_index=True)
-    level = np.arange(node.low + 1, node.high + 1)
-    place = np.searchsorted(values, level)  # the first value >= level
-    odd = (level - node.zero_point) % 2 == 1
-    for shift in range(48):
-        pairs = [
-            [int(s * (1 << shift) // 1) + step for step in (0, 1)]
-            for s in map(Fraction, node.scale)
-        ]
-        for m in ((p, q) for p in pairs[0] for q in pairs[1]):
-            total = (codes[0] * m[0] + codes[1] * m[1])[order]
-            least = np.minimum.accumulate(np.minimum.reduceat(total, starts)[::-1])[::-1]
-            most = np.maximum.accumulate(np.maximum.reduceat(total, starts))
-            low = np.where(
-                place < len(values),
-                (level << shift) - least[np.minimum(place, len(values) - 1)],
-                -(1 << 61),
-            )
-            high = np.where(
-                place > 0, (level << shift) - 1 - most[np.maximum(place - 1, 0)], 1 << 61
-            )
-            even_low, even_high = _ends(low, high, ~odd)
-            odd_low, odd_high = _ends(low, high, odd)
-            correction = max(0, even_low - odd_high)
-            first, last = max(even_low, odd_low + correction), min(even_high, odd_high + correction)
-            if first <= last and correction < 1 << shift:
-                return Form(
-                    multiplier=np.array(m),
-                    offset=np.array(first if first > -(1 << 60) else min(last, 0)),
-                    shift=shift,
-                    correction=correction,
-                    flip=bool(node.zero_point % 2),
-                )
-    raise HwgenError(f"{node.name}: no exact integer form with a shift below 48")
-
-
-def _ends(low: np.ndarray, high: np.ndarray, which: np.ndarray) -> tuple[int, int]:
-    far = 1 << 61
-    return (
-        int(low[which].max(initial=-far)),
-        int(high[which].min(initial=far)),
-    )
-
-
-def _all_sums(node: Add, a, b) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
-    """The exact result of every pair of codes, and the codes."""
-    ranges = np.arange(a.min, a.max + 1), np.arange(b.min, b.max + 1)
-    first, second = (grid.ravel() for grid in np.meshgrid(*ranges, indexing="ij"))
-    scales = [Fraction(s) for s in (*node.scale, node.offset)]
-    common = int(np.lcm.reduce([np.array(s.denominator, dtype=object) for s in scales]))
-    n0, n1, n2 = (int(s * common) for s in scales)
-    exact = first.astype(object) * n0 + second.astype(object) * n1 + n2
-    doubled = 2 * exact + common
-    rounded = doubled // (2 * common)
-    tie = doubled % (2 * common) == 0
-    rounded = rounded - (tie & (rounded % 2 == 1))
-    clamped = np.clip(rounded + node.zero_point, node.low, node.high).astype(np.int64)
-    return clamped, (first, second)

@@ -13,7 +13,6 @@ from hwgen.passes.streams import forks, streams
 
 def lower(graph: Graph, config: Config) -> None:
     """Turn the graph of a model into the graph of its hardware, in place."""
-    config.check_nodes(node.name for node in graph.nodes)
     merge(graph)
     target = fold(
         graph, config.cycles, config.macs, {k: v.fold for k, v in config.nodes.items() if v.fold}

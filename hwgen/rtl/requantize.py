@@ -141,7 +141,8 @@ class Parameters:
     def __init__(self, node: Requantize, x: Tensor) -> None:
         form = cast(Form, node.form)
         columns = [np.ravel(v) for v in (form.multiplier, form.offset, node.low, node.high)]
-        totals = [columns[0] * np.ravel(v) + columns[1] for v in (node.x_low, node.x_high)]
+        ends = [np.ravel(v).astype(object) for v in (node.x_low, node.x_high)]
+        totals = [columns[0] * end + columns[1] for end in ends]
         self.total_fmt = int_holding(int(np.min(totals)), int(np.max(totals)))
         self._fmts = [signed(int_holding(int(v.min()), int(v.max()))) for v in columns]
         self.files: dict[str, str] = {}

@@ -62,6 +62,9 @@ class Rom:
 
 def _pack(words: np.ndarray, bits: int) -> Sequence[int]:
     """Rows of codes as integers, element 0 in the lowest bits."""
+    if bits > 63:
+        mask = (1 << bits) - 1
+        return [sum((int(v) & mask) << k * bits for k, v in enumerate(row)) for row in words]
     codes = np.asarray(words, dtype=np.int64)
     planes = (codes[:, :, None] >> np.arange(bits)) & 1
     packed = np.packbits(planes.reshape(len(codes), -1).astype(np.uint8), axis=1, bitorder="little")

@@ -12,6 +12,7 @@ from onnx.reference import ReferenceEvaluator
 
 import hwgen
 from hwgen.errors import ModelError
+from tests.qdq import Builder
 
 RNG = np.random.default_rng(3)
 QONNX = "qonnx.custom_op.general"
@@ -153,7 +154,7 @@ def test_bipolar_network() -> None:
     ("attributes", "bits", "message"),
     [
         ({"rounding_mode": "SOMEHOW"}, 4, "rounding_mode='SOMEHOW' is not known"),
-        ({}, 12, "quantizes activations to 12 bits; 1 to 8 are supported"),
+        ({}, 17, "quantizes activations to 17 bits; 1 to 16 are supported"),
         ({}, 2.5, "its bit width must be one whole number"),
         ({"narrow": 1, "signed": 1}, 1, "use more bits"),
     ],
@@ -169,3 +170,27 @@ def test_dynamic_quantization_is_refused_with_advice() -> None:
     node = helper.make_node("DynamicQuantizeLinear", ["x"], ["y", "s", "z"])
     with pytest.raises(ModelError, match="DynamicQuantizeLinear is not supported; quantize stat"):
         hwgen.compile(model([node], {}, ([1, 4], [1, 4]), (1, 2)))
+
+
+def test_what_old_exporters_write() -> None:
+    """Initializers listed as inputs, opsets that nothing uses, nodes without names, one weight of
+    two layers, several outputs."""
+    b = Builder(seed=4)
+    x = b.quantize(b.input(1, 6), 0.05)
+    w = b.weights(6, 6, channel=1)
+    y = b.quantize(b.op("Relu", b.op("MatMul", x, w)), 0.1)
+    z = b.quantize(b.op("MatMul", y, w), 0.2)
+    proto = b.model(y, z)
+    plain = hwgen.compile(proto)
+    for node in proto.graph.node:
+        node.name = ""
+    for tensor in proto.graph.initializer:
+        value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+        proto.graph.input.append(value)
+    proto.opset_import.extend([helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("own", 1)])
+    inputs = RNG.normal(0, 1, (8, 6)).astype(np.float32)
+    expected, got = plain.golden(inputs), hwgen.compile(proto).golden(inputs)
+    assert set(got) == {y, z}
+    for name in (y, z):
+        np.testing.assert_array_equal(got[name], expected[name])
+        assert len(np.unique(got[name])) > 5

@@ -233,7 +233,25 @@ def parts(seed: int) -> Graph:
     return _lowered(b, b.quantize(b.op("Conv", z, b.weights(3, channels, 2, 2)), 0.2))
 
 
+def precise(seed: int) -> Graph:
+    """16-bit activations."""
+    b = Builder(21, seed=seed)
+    dtype, zero = [(np.int16, -300), (np.uint16, 30000)][seed % 2]
+    x = b.quantize(b.input(1, 3, 5, 4), 2e-4, zero, dtype)
+    y = b.op("Conv", x, b.weights(3, 3, 3, 3, channel=0), b.bias(3), pads=[1] * 4)
+    y = b.quantize(y, 3e-4, zero, dtype)
+    if seed in (0, 1):
+        y = b.quantize(b.op("Add", y, x), 2.7e-4, zero, dtype)
+    elif seed == 2:
+        y = b.quantize(b.op("AveragePool", y, kernel_shape=[2, 2]), 2.1e-4, zero, dtype)
+    else:
+        y = b.op("Gemm", b.op("Flatten", y), b.weights(60, 4, channel=1, dtype=np.int16))
+        y = b.quantize(y, 9e-4, zero, dtype)
+    return _lowered(b, y, cycles=[60, 300][seed % 2])
+
+
 CASES = {
+    "precise": [(precise, seed) for seed in range(4)],
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
     "dense": [(f, seed) for f in (gemm, approximate, line, compared) for seed in range(4)],
