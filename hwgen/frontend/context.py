@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -195,6 +196,10 @@ class Context:
         places = self.place[tensor][order]
         if places.size == whole and (places == np.arange(whole)).all():
             return tensor
+        return self._reordered(tensor, places, size, name)
+
+    def _reordered(self, tensor: str, places: np.ndarray, size: tuple[int, ...], name: str) -> str:
+        """A new tensor of the elements at `places` of the stream, by a Reorder."""
         low, high = self.reach[tensor]
         result = self.tensor(
             f"{tensor}_reordered", size, np.min(low), np.max(high), self.graph.tensors[tensor].fmt
@@ -209,6 +214,30 @@ class Context:
         )
         return result
 
+    def aligned(self, streams: Sequence[Stream], name: str) -> tuple[list[str], Stream]:
+        """Tensors of one shape that hold the elements of streams of one ONNX shape in the same
+        order, and the stream whose order that is."""
+        complete = [s for s in streams if self._complete(s)]
+        settled = [s for s in complete if self.place[s.tensor] is not None]
+        first = (*settled, *complete, *streams)[0]
+        lead = self.whole(first, name)
+        if self.place[lead.tensor] is None:
+            self.settle(lead, lead.ids, sample_shape(lead.ids), name)
+        order = np.argsort(self.positions(lead).ravel())
+        size = self.graph.tensors[lead.tensor].shape
+        tensors = []
+        for s in (lead if s is first else s for s in streams):
+            tensor = self.settle(s, s.ids.ravel()[order], size, name)
+            if self.graph.tensors[tensor].channels != size[-1]:
+                tensor = self._reordered(tensor, np.arange(order.size), size, name)
+            tensors.append(tensor)
+        return tensors, lead
+
+    def _complete(self, stream: Stream) -> bool:
+        """Whether a stream is all elements of its tensor, each once."""
+        count = self.graph.tensors[stream.tensor].elements
+        return stream.ids.size == count == np.unique(stream.ids).size
+
     def order(self, stream: Stream) -> tuple[int, ...]:
         """The axes of a value, without the batch's, from the outermost in its stream to the
         innermost: as in ONNX, or with the channels last."""
@@ -220,8 +249,7 @@ class Context:
     def whole(self, stream: Stream, name: str) -> Stream:
         """All elements of a tensor: of a new one, behind a Reorder, where the stream is only a
         part of its own or repeats elements of it."""
-        count = self.graph.tensors[stream.tensor].elements
-        if stream.ids.size == count and np.unique(stream.ids).size == count:
+        if self._complete(stream):
             return stream
         axes = self.order(stream)
         ids = stream.ids.reshape(sample_shape(stream.ids)).transpose(axes)

@@ -235,14 +235,13 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
     streams, scales = [], []
     for term in real.terms:
         stream, factor, _ = one_term(Real((term,), ZERO))
-        stream = context.whole(stream, node.name)
         if context.graph.tensors[stream.tensor].fmt.bits > 8:
             raise ModelError(
                 "adds a layer's result before it is quantized; quantize both inputs of the Add"
             )
         streams.append(stream)
         scales.append(factor / scale)
-    tensors = _aligned(node, streams)
+    tensors, lead = context.aligned(streams, node.name)
     first = context.graph.tensors[tensors[0]]
     offset = real.offset / scale
     if np.size(offset) != 1:
@@ -252,7 +251,7 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
         for bound, limit in ((real.low, target.least), (real.high, target.most))
     )
     result = context.tensor(stem, first.shape, np.array(low), np.array(high), fmt)
-    context.place[result] = context.place[streams[0].tensor]
+    context.place[result] = context.place[lead.tensor]
     context.add(
         Add(
             name=context.unique(real.name or node.name),
@@ -265,21 +264,7 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
             high=high,
         )
     )
-    return Codes(Stream(result, streams[0].ids), fmt)
-
-
-def _aligned(node: Node, streams: list[Stream]) -> list[str]:
-    """Tensors whose elements come in the same order."""
-    context = node.context
-    fixed = next((s for s in streams if context.place[s.tensor] is not None), streams[0])
-    if context.place[fixed.tensor] is None:
-        context.settle(fixed, fixed.ids, sample_shape(fixed.ids), node.name)
-    order = np.argsort(context.positions(fixed).ravel())
-    size = context.graph.tensors[fixed.tensor].shape
-    return [
-        s.tensor if s is fixed else context.settle(s, s.ids.ravel()[order], size, node.name)
-        for s in streams
-    ]
+    return Codes(Stream(result, lead.ids), fmt)
 
 
 LOWER = {"QuantizeLinear": quantize, "DequantizeLinear": dequantize}

@@ -236,6 +236,16 @@ class Add(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Multiply(Node):
+    """out = (a - zeros[0]) * (b - zeros[1]), elementwise: the exact integer product.
+
+    Two inputs of one shape; `zeros` are their zero points.
+    """
+
+    zeros: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Node):
     """out = table[x - first], elementwise: any function of few-bit codes; `first` is the least."""
 

@@ -139,7 +139,7 @@ SHAPES: dict[str, tuple[Callable[[Builder], str], str]] = {
     ),
     "add": (
         lambda b: b.op("Add", b.quantize(x := dense(b), 0.1), b.op("Gemm", x, b.weights(5, 4))),
-        "adds [1, 5] and [1, 4]",
+        "combines [1, 5] and [1, 4]",
     ),
     "constant": (lambda b: b.op("Mul", dense(b), b.bias(4)), "[4] does not fit a tensor [1, 5]"),
     "reshape": (

@@ -252,6 +252,26 @@ def parts(seed: int) -> Graph:
     return _lowered(b, b.quantize(b.op("Conv", z, b.weights(3, channels, 2, 2)), 0.2))
 
 
+def products(seed: int) -> Graph:
+    """Products of two layers, of a layer and itself, and of an image and a factor per channel; a
+    sum of a matrix and a vector that comes in rows of another length."""
+    b = Builder(seed=seed)
+    if seed == 4:
+        x = b.quantize(b.input(1, 6, 5), 0.05)
+        y = b.quantize(b.op("MatMul", x, b.weights(5, 4)), 0.2)
+        y = b.op("Reshape", y, b.constant(np.array([1, 24])))
+        z = b.quantize(b.op("Gemm", y, b.weights(24, 24)), 0.3)
+        return _lowered(b, b.quantize(b.op("Add", y, z), 0.4), cycles=30)
+    x = b.quantize(b.input(1, 4, 6, 5), 0.05, [2, 120][seed % 2], [np.int8, np.uint8][seed % 2])
+    y = b.quantize(b.op("Conv", x, b.weights(4, 4, 3, 3), pads=[1] * 4), 0.2, -5)
+    z = [x, y, y, y][seed]
+    if seed >= 2:
+        z = b.quantize(b.op("GlobalAveragePool", y), 0.1, 4)
+        z = b.quantize(b.op("Conv", z, b.weights(4, 4, 1, 1)), 0.1, -7)
+    z = b.quantize(b.op("Mul", z, y), [0.1, 0.17][seed % 2], 3)
+    return _lowered(b, z, cycles=[None, 60, None, 240][seed])
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
@@ -259,6 +279,7 @@ CASES = {
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(2)],
     "functions": [(f, seed) for f in (functions, parts) for seed in range(4)],
+    "products": [(products, seed) for seed in range(5)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 
