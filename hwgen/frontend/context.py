@@ -51,10 +51,12 @@ class Node:
         self.outputs = len(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
 
-    def having(self, *inputs: Value | None) -> Node:
-        """The same node with other inputs."""
+    def having(self, *inputs: Value | None, **attributes) -> Node:
+        """The same node with other inputs, and other attributes where any are given."""
         other = copy(self)
         other.inputs = list(inputs)
+        if attributes:
+            other._attributes = {k: helper.make_attribute(k, v) for k, v in attributes.items()}
         return other
 
     def attribute(self, name: str, default=None):
@@ -286,8 +288,10 @@ class Context:
             array = np.asarray(array)
             codes = np.zeros(elements, dtype=np.int64)
             if array.ndim:
-                numbered = np.arange(array.size).reshape(array.shape)
+                distinct = {v: k for k, v in enumerate(dict.fromkeys(array.ravel().tolist()))}
+                numbered = np.array([distinct[v] for v in array.ravel()]).reshape(array.shape)
                 codes[places.ravel()] = np.broadcast_to(numbered, stream.ids.shape).ravel()
+                array = exact(np.array(list(distinct), dtype=object))
             compact &= bool((codes.reshape(-1, channels) == codes[:channels]).all())
             result.append((array.ravel(), codes))
         if compact:

@@ -23,6 +23,7 @@ from hwgen.frontend import (
     ops_qonnx,
     ops_qoperator,
     ops_quantize,
+    ops_transposed,
     standin,
 )
 from hwgen.frontend.context import Context, Node
@@ -44,6 +45,7 @@ from hwgen.ir import Graph, OutputPort
 LOWER = {
     **ops_quantize.LOWER,
     **ops_layers.LOWER,
+    **ops_transposed.LOWER,
     **ops_arithmetic.LOWER,
     **ops_layout.LOWER,
     **ops_functions.LOWER,

@@ -109,7 +109,7 @@ def _broadcast(node: Node) -> Node:
     try:
         size = np.broadcast_shapes(*sizes)
     except ValueError as error:
-        raise ModelError(f"combines {list(sizes[0])} and {list(sizes[1])}, which do not fit") from error
+        raise ModelError(f"combines {list(sizes[0])} and {list(sizes[1])}") from error
     check_elements(size, "its output")
     return node.having(
         *(
