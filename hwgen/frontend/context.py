@@ -276,24 +276,25 @@ class Context:
     # --- requantization --------------------------------------------------------------------------
 
     def by_channel(self, numbers: list[Numbers], stream: Stream) -> list[np.ndarray]:
-        """Arrays over the ONNX shape as arrays (C,), or of the tensor's shape where rows differ."""
+        """Arrays over the ONNX shape as arrays (C,), or of the tensor's shape where rows differ.
+        Elements that the stream leaves out take what suits."""
         size = self.graph.tensors[stream.tensor].shape
         elements = int(np.prod(size))
         channels = size[-1]
         result, compact = [], True
         places = self.positions(stream)
-        if stream.ids.size != elements:
-            raise ModelError("uses only a part of a tensor; use all of it")
         for array in numbers:
             array = np.asarray(array)
-            codes = np.zeros(elements, dtype=np.int64)
+            rows = np.full((elements // channels, channels), -1)
+            rows.ravel()[places.ravel()] = 0
             if array.ndim:
                 distinct = {v: k for k, v in enumerate(dict.fromkeys(array.ravel().tolist()))}
                 numbered = np.array([distinct[v] for v in array.ravel()]).reshape(array.shape)
-                codes[places.ravel()] = np.broadcast_to(numbered, stream.ids.shape).ravel()
+                rows.ravel()[places.ravel()] = np.broadcast_to(numbered, stream.ids.shape).ravel()
                 array = exact(np.array(list(distinct), dtype=object))
-            compact &= bool((codes.reshape(-1, channels) == codes[:channels]).all())
-            result.append((array.ravel(), codes))
+            rows = np.where(rows < 0, np.maximum(rows.max(axis=0), 0), rows)
+            compact &= bool((rows == rows[:1]).all())
+            result.append((array.ravel(), rows.ravel()))
         if compact:
             return [values[codes[:channels]] for values, codes in result]
         return [values[codes].reshape(size) for values, codes in result]
@@ -301,7 +302,11 @@ class Context:
     def requantize(self, value: Real, target: Target, name: str, output: str) -> Codes:
         """QuantizeLinear of a one-term value: codes = clamp(round(value / scale) + zero)."""
         (term,) = value.terms
-        stream, zero, fmt = self.whole(term.stream, name), target.zero, target.fmt
+        stream, zero, fmt = term.stream, target.zero, target.fmt
+        used, elements = np.unique(stream.ids).size, self.graph.tensors[stream.tensor].elements
+        if self.place[stream.tensor] is None or not elements < 2 * used == 2 * stream.ids.size:
+            # A Reorder of sums costs less than to requantize much that nothing reads.
+            stream = self.whole(stream, name)
         if self.place[stream.tensor] is None:
             self.settle(stream, stream.ids, sample_shape(stream.ids), name)
         multiplier, offset = term.scale / target.scale, value.offset / target.scale

@@ -272,6 +272,27 @@ def products(seed: int) -> Graph:
     return _lowered(b, z, cycles=[None, 60, None, 240][seed])
 
 
+def transposed(seed: int) -> Graph:
+    """A transposed convolution of random attributes, in front of another layer where the seed says
+    so."""
+    b = Builder(seed=seed)
+    r = b.rng
+    groups, outputs = [1, 1, 2, 3][seed % 4], int(r.integers(1, 4))
+    kernel, strides, dilations = ([int(v) for v in r.integers(1, n, 2)] for n in (5, 4, 3))
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    pads = [int(r.integers(0, n // 2 + 2)) for n in reach * 2]
+    x = b.quantize(b.input(1, 2 * groups, 5, 4), 0.05, int(r.integers(-9, 9)))
+    w = b.weights(2 * groups, outputs, *kernel, channel=1)
+    y = b.op(
+        "ConvTranspose", x, w, b.bias(groups * outputs),
+        group=groups, strides=strides, dilations=dilations, pads=pads,
+    )  # fmt: skip
+    y = b.quantize(y, 0.2, 3)
+    if seed % 2:
+        y = b.quantize(b.op("Conv", y, b.weights(2, groups * outputs, 2, 2)), 0.3)
+    return _lowered(b, y)
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
@@ -280,6 +301,7 @@ CASES = {
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(2)],
     "functions": [(f, seed) for f in (functions, parts) for seed in range(4)],
     "products": [(products, seed) for seed in range(5)],
+    "transposed": [(transposed, seed) for seed in range(10)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 
