@@ -85,7 +85,7 @@ class Node:
         value = self.input(k)
         if isinstance(value, Hosted):
             raise ModelError(
-                f"reads the result of {value.operations[-1][0]}, which the host computes; that is "
+                f"reads the result of {value.operations[0][0]}, which the host computes; that is "
                 f"supported at the end of the model"
             )
         if not isinstance(value, Real):
@@ -259,6 +259,14 @@ class Context:
         back = np.arange(ids.size).reshape(ids.shape).transpose(np.argsort(axes))
         return Stream(tensor, back.reshape(stream.ids.shape))
 
+    def partly(self, stream: Stream, name: str) -> Stream:
+        """The same where most elements of its tensor are used, each once; else `whole`: a Reorder
+        costs less than to requantize much that nothing reads."""
+        used, elements = np.unique(stream.ids).size, self.graph.tensors[stream.tensor].elements
+        if self.place[stream.tensor] is None or not elements < 2 * used == 2 * stream.ids.size:
+            return self.whole(stream, name)
+        return stream
+
     def channel_last(self, stream: Stream, name: str) -> tuple[str, tuple[int, int, int]]:
         """The tensor of a (1, C, H, W) or (1, C, L) value as an image (H, W, C)."""
         ids = stream.ids[..., None] if stream.ids.ndim == 3 else stream.ids
@@ -302,11 +310,7 @@ class Context:
     def requantize(self, value: Real, target: Target, name: str, output: str) -> Codes:
         """QuantizeLinear of a one-term value: codes = clamp(round(value / scale) + zero)."""
         (term,) = value.terms
-        stream, zero, fmt = term.stream, target.zero, target.fmt
-        used, elements = np.unique(stream.ids).size, self.graph.tensors[stream.tensor].elements
-        if self.place[stream.tensor] is None or not elements < 2 * used == 2 * stream.ids.size:
-            # A Reorder of sums costs less than to requantize much that nothing reads.
-            stream = self.whole(stream, name)
+        stream, zero, fmt = self.partly(term.stream, name), target.zero, target.fmt
         if self.place[stream.tensor] is None:
             self.settle(stream, stream.ids, sample_shape(stream.ids), name)
         multiplier, offset = term.scale / target.scale, value.offset / target.scale

@@ -33,6 +33,7 @@ from hwgen.frontend.values import (
     Constant,
     Hosted,
     Input,
+    Mapped,
     Real,
     Scaled,
     Stream,
@@ -269,7 +270,7 @@ def _format(value: Value) -> str:
         return str(value.array.dtype)
     return (
         "real"
-        if isinstance(value, Real | Input)
+        if isinstance(value, Real | Input | Mapped)
         else "host"
         if isinstance(value, Hosted)
         else "constant"
@@ -287,6 +288,13 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
     for value in graph.output:
         result: Value = walk.values.get(value.name, Unknown())
         operations: tuple = ()
+        if isinstance(result, Mapped):
+            if result.operations is None:
+                raise ModelError(
+                    f"output {value.name!r}: the host has no name for what {result.name} gives; "
+                    "quantize it"
+                )
+            result = Hosted(result.real, result.operations)
         if isinstance(result, Hosted):
             operations = result.operations
             result = result.value

@@ -132,7 +132,7 @@ def _affine(node: Node, k: int, scale: Numbers, offset: Numbers) -> Value:
     value = _operand(node, k)
     if isinstance(value, Mapped):
         factor, term = (float(uniform(v, "its constant")) for v in (scale, offset))
-        return mapped(node.having(value), lambda x: x * factor + term)
+        return mapped(node.having(value), lambda x: x * factor + term, factor >= 0)
     return value.affine(scale, offset)
 
 

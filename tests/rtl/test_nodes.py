@@ -233,6 +233,16 @@ def functions(seed: int) -> Graph:
     return _lowered(b, b.quantize(b.op(op, y), 0.01, 0), cycles=[60, 20][seed % 2])
 
 
+def sums(seed: int) -> Graph:
+    """Functions of sums, rising, falling and constant: by comparison."""
+    b = Builder(seed=seed)
+    y = b.op("Conv", b.quantize(b.input(1, 3, 4, 5), 0.05, 7), b.weights(4, 3, 2, 2), b.bias(4))
+    factor = b.constant(np.array([1, -1, 0, 0.3], np.float32).reshape(4, 1, 1))
+    op = ["Sigmoid", "Tanh", "HardSigmoid", "LeakyRelu"][seed]
+    y = b.op(op, b.op("Mul", y, factor) if seed % 2 else y)
+    return _lowered(b, b.quantize(y, [0.01, 0.02, 0.3, 0.1][seed]), cycles=[60, 20][seed // 2])
+
+
 def parts(seed: int) -> Graph:
     """Slices, repeats, padding and joined streams between layers."""
     b = Builder(seed=seed)
@@ -299,7 +309,7 @@ CASES = {
     "dense": [(f, seed) for f in (gemm, approximate, line, compared) for seed in range(4)],
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(2)],
-    "functions": [(f, seed) for f in (functions, parts) for seed in range(4)],
+    "functions": [(f, seed) for f in (functions, sums, parts) for seed in range(4)],
     "products": [(products, seed) for seed in range(5)],
     "transposed": [(transposed, seed) for seed in range(10)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
