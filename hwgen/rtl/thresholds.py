@@ -31,9 +31,10 @@ class ThresholdUnit(wiring.Component):
         self._form, self._x, self._y = form, x, y
         self._low, self._falls = (arrange(v, x) for v in (node.low, form.falls))
         levels = np.array([arrange(v, x) for v in form.values])
-        never = np.broadcast_to(levels.max() + 1, levels.shape[1:])
+        # Levels up to a power of two, which no x or ~x reaches.
         missing = (1 << form.bits) - 1 - len(levels)
-        levels = np.concatenate([levels, np.repeat(never[None], missing, axis=0)])
+        never = max(int(levels.max()), x.fmt.max) + 1
+        levels = np.pad(levels, ((0, missing), (0, 0), (0, 0)), constant_values=never)
         self._fmt = signed(int_holding(int(levels.min()), int(levels.max())))
         self._period = levels.shape[1]
         self.files: dict[str, str] = {}
