@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -50,10 +51,12 @@ class Node:
         self.outputs = len(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
 
-    def having(self, *inputs: Value | None) -> Node:
-        """The same node with other inputs."""
+    def having(self, *inputs: Value | None, **attributes) -> Node:
+        """The same node with other inputs, and other attributes where any are given."""
         other = copy(self)
         other.inputs = list(inputs)
+        if attributes:
+            other._attributes = {k: helper.make_attribute(k, v) for k, v in attributes.items()}
         return other
 
     def attribute(self, name: str, default=None):
@@ -82,7 +85,7 @@ class Node:
         value = self.input(k)
         if isinstance(value, Hosted):
             raise ModelError(
-                f"reads the result of {value.operations[-1][0]}, which the host computes; that is "
+                f"reads the result of {value.operations[0][0]}, which the host computes; that is "
                 f"supported at the end of the model"
             )
         if isinstance(value, Codes):
@@ -200,6 +203,10 @@ class Context:
         places = self.place[tensor][order]
         if places.size == whole and (places == np.arange(whole)).all():
             return tensor
+        return self._reordered(tensor, places, size, name)
+
+    def _reordered(self, tensor: str, places: np.ndarray, size: tuple[int, ...], name: str) -> str:
+        """A new tensor of the elements at `places` of the stream, by a Reorder."""
         low, high = self.reach[tensor]
         result = self.tensor(
             f"{tensor}_reordered", size, np.min(low), np.max(high), self.graph.tensors[tensor].fmt
@@ -214,6 +221,30 @@ class Context:
         )
         return result
 
+    def aligned(self, streams: Sequence[Stream], name: str) -> tuple[list[str], Stream]:
+        """Tensors of one shape that hold the elements of streams of one ONNX shape in the same
+        order, and the stream whose order that is."""
+        complete = [s for s in streams if self._complete(s)]
+        settled = [s for s in complete if self.place[s.tensor] is not None]
+        first = (*settled, *complete, *streams)[0]
+        lead = self.whole(first, name)
+        if self.place[lead.tensor] is None:
+            self.settle(lead, lead.ids, sample_shape(lead.ids), name)
+        order = np.argsort(self.positions(lead).ravel())
+        size = self.graph.tensors[lead.tensor].shape
+        tensors = []
+        for s in (lead if s is first else s for s in streams):
+            tensor = self.settle(s, s.ids.ravel()[order], size, name)
+            if self.graph.tensors[tensor].channels != size[-1]:
+                tensor = self._reordered(tensor, np.arange(order.size), size, name)
+            tensors.append(tensor)
+        return tensors, lead
+
+    def _complete(self, stream: Stream) -> bool:
+        """Whether a stream is all elements of its tensor, each once."""
+        count = self.graph.tensors[stream.tensor].elements
+        return stream.ids.size == count == np.unique(stream.ids).size
+
     def order(self, stream: Stream) -> tuple[int, ...]:
         """The axes of a value, without the batch's, from the outermost in its stream to the
         innermost: as in ONNX, or with the channels last."""
@@ -225,14 +256,21 @@ class Context:
     def whole(self, stream: Stream, name: str) -> Stream:
         """All elements of a tensor: of a new one, behind a Reorder, where the stream is only a
         part of its own or repeats elements of it."""
-        count = self.graph.tensors[stream.tensor].elements
-        if stream.ids.size == count and np.unique(stream.ids).size == count:
+        if self._complete(stream):
             return stream
         axes = self.order(stream)
         ids = stream.ids.reshape(sample_shape(stream.ids)).transpose(axes)
         tensor = self.settle(stream, ids, ids.shape, name)
         back = np.arange(ids.size).reshape(ids.shape).transpose(np.argsort(axes))
         return Stream(tensor, back.reshape(stream.ids.shape))
+
+    def partly(self, stream: Stream, name: str) -> Stream:
+        """The same where most elements of its tensor are used, each once; else `whole`: a Reorder
+        costs less than to requantize much that nothing reads."""
+        used, elements = np.unique(stream.ids).size, self.graph.tensors[stream.tensor].elements
+        if self.place[stream.tensor] is None or not elements < 2 * used == 2 * stream.ids.size:
+            return self.whole(stream, name)
+        return stream
 
     def channel_last(self, stream: Stream, name: str) -> tuple[str, tuple[int, int, int]]:
         """The tensor of a (1, C, H, W) or (1, C, L) value as an image (H, W, C)."""
@@ -251,22 +289,25 @@ class Context:
     # --- requantization --------------------------------------------------------------------------
 
     def by_channel(self, numbers: list[Numbers], stream: Stream) -> list[np.ndarray]:
-        """Arrays over the ONNX shape as arrays (C,), or of the tensor's shape where rows differ."""
+        """Arrays over the ONNX shape as arrays (C,), or of the tensor's shape where rows differ.
+        Elements that the stream leaves out take what suits."""
         size = self.graph.tensors[stream.tensor].shape
         elements = int(np.prod(size))
         channels = size[-1]
         result, compact = [], True
         places = self.positions(stream)
-        if stream.ids.size != elements:
-            raise ModelError("uses only a part of a tensor; use all of it")
         for array in numbers:
             array = np.asarray(array)
-            codes = np.zeros(elements, dtype=np.int64)
+            rows = np.full((elements // channels, channels), -1)
+            rows.ravel()[places.ravel()] = 0
             if array.ndim:
-                numbered = np.arange(array.size).reshape(array.shape)
-                codes[places.ravel()] = np.broadcast_to(numbered, stream.ids.shape).ravel()
-            compact &= bool((codes.reshape(-1, channels) == codes[:channels]).all())
-            result.append((array.ravel(), codes))
+                distinct = {v: k for k, v in enumerate(dict.fromkeys(array.ravel().tolist()))}
+                numbered = np.array([distinct[v] for v in array.ravel()]).reshape(array.shape)
+                rows.ravel()[places.ravel()] = np.broadcast_to(numbered, stream.ids.shape).ravel()
+                array = exact(np.array(list(distinct), dtype=object))
+            rows = np.where(rows < 0, np.maximum(rows.max(axis=0), 0), rows)
+            compact &= bool((rows == rows[:1]).all())
+            result.append((array.ravel(), rows.ravel()))
         if compact:
             return [values[codes[:channels]] for values, codes in result]
         return [values[codes].reshape(size) for values, codes in result]
@@ -274,7 +315,7 @@ class Context:
     def requantize(self, value: Real, target: Target, name: str, output: str) -> Codes:
         """QuantizeLinear of a one-term value: codes = clamp(round(value / scale) + zero)."""
         (term,) = value.terms
-        stream, zero, fmt = self.whole(term.stream, name), target.zero, target.fmt
+        stream, zero, fmt = self.partly(term.stream, name), target.zero, target.fmt
         if self.place[stream.tensor] is None:
             self.settle(stream, stream.ids, sample_shape(stream.ids), name)
         multiplier, offset = term.scale / target.scale, value.offset / target.scale

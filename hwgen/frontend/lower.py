@@ -22,6 +22,7 @@ from hwgen.frontend import (
     ops_qonnx,
     ops_qoperator,
     ops_quantize,
+    ops_transposed,
     standin,
 )
 from hwgen.frontend.context import Context, Node
@@ -31,6 +32,7 @@ from hwgen.frontend.values import (
     Constant,
     Hosted,
     Input,
+    Mapped,
     Real,
     Scaled,
     Stream,
@@ -43,6 +45,7 @@ from hwgen.ir import Graph, OutputPort
 LOWER = {
     **ops_quantize.LOWER,
     **ops_layers.LOWER,
+    **ops_transposed.LOWER,
     **ops_arithmetic.LOWER,
     **ops_layout.LOWER,
     **ops_functions.LOWER,
@@ -266,7 +269,7 @@ def _format(value: Value) -> str:
         return str(value.array.dtype)
     return (
         "real"
-        if isinstance(value, Real | Input)
+        if isinstance(value, Real | Input | Mapped)
         else "host"
         if isinstance(value, Hosted)
         else "constant"
@@ -284,6 +287,13 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
     for value in graph.output:
         result: Value = walk.values.get(value.name, Unknown())
         operations: tuple = ()
+        if isinstance(result, Mapped):
+            if result.operations is None:
+                raise ModelError(
+                    f"output {value.name!r}: the host has no name for what {result.name} gives; "
+                    "quantize it"
+                )
+            result = Hosted(result.real, result.operations)
         if isinstance(result, Hosted):
             operations = result.operations
             result = result.value

@@ -8,19 +8,28 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import int_holding
-from hwgen.frontend.context import Node, Target, numbers
+from hwgen.frontend.constants import check_elements
+from hwgen.frontend.context import Node, Target, numbers, one_term
+from hwgen.frontend.ops_functions import combined, mapped
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.values import (
     Codes,
     Constant,
+    Mapped,
     Numbers,
     Real,
     Scaled,
+    Stream,
     Term,
     Value,
     exact,
+    rearrange,
     shape,
+    uniform,
 )
+from hwgen.ir import Multiply
+
+MOST_PRODUCT_BITS = 32
 
 
 def add(node: Node) -> Value:
@@ -37,16 +46,13 @@ def _sum(node: Node, sign: int) -> Value:
     minus = exact(sign)
     first, second = node.input(0), node.input(1)
     if isinstance(second, Constant | Scaled):
-        return node.real(0).affine(exact(1), fitting(second, node.real(0)) * minus)
+        return _affine(node, 0, exact(1), fitting(second, _operand(node, 0)) * minus)
     if isinstance(first, Constant | Scaled):
-        return node.real(1).affine(minus, fitting(first, node.real(1)))
+        return _affine(node, 1, minus, fitting(first, _operand(node, 1)))
+    node = _broadcast(node)
+    if _unrounded(node):
+        return combined(node, np.add if sign > 0 else np.subtract)
     a, b = node.real(0), node.real(1).affine(minus, exact(0))
-    if shape(a) != shape(b):
-        raise ModelError(
-            f"adds {list(shape(a))} and {list(shape(b))}; broadcasting tensors is not supported"
-        )
-    if a.clamped or b.clamped:
-        raise ModelError("adds an activation that is not quantized; quantize both inputs")
     terms = list(a.terms)
     for term in b.terms:
         same = [
@@ -62,26 +68,91 @@ def _sum(node: Node, sign: int) -> Value:
 
 
 def multiply(node: Node) -> Value:
-    """Mul by a constant."""
+    """Mul by a constant, or of two quantized tensors."""
     first, second = node.input(0), node.input(1)
     if isinstance(first, Constant | Scaled):
-        return node.real(1).affine(fitting(first, node.real(1)), exact(0))
+        return _affine(node, 1, fitting(first, _operand(node, 1)), exact(0))
     if isinstance(second, Constant | Scaled):
-        return node.real(0).affine(fitting(second, node.real(0)), exact(0))
-    raise ModelError("multiplies two tensors; only constants are supported")
+        return _affine(node, 0, fitting(second, _operand(node, 0)), exact(0))
+    node = _broadcast(node)
+    return combined(node, np.multiply) if _unrounded(node) else _product(node)
+
+
+def _product(node: Node) -> Real:
+    """The product of two quantized tensors: a Multiply."""
+    context = node.context
+    operands = [one_term(node.real(k)) for k in (0, 1)]
+    if any(zero.denominator != 1 for _, _, zero in operands):
+        raise ModelError("multiplies a value whose zero is no code; quantize both inputs")
+    zeros = int(operands[0][2]), int(operands[1][2])
+    tensors, lead = context.aligned([stream for stream, _, _ in operands], node.name)
+    ranges = [
+        [limit - zero for limit in context.reach[tensor]]
+        for tensor, zero in zip(tensors, zeros, strict=True)
+    ]
+    ends = [a * b for a in ranges[0] for b in ranges[1]]
+    low, high = np.min(ends, axis=0), np.max(ends, axis=0)
+    if int_holding(int(low.min()), int(high.max())).bits > MOST_PRODUCT_BITS:
+        raise ModelError("multiplies sums that are not quantized; quantize both inputs")
+    size = context.graph.tensors[lead.tensor].shape
+    result = context.tensor(f"{node.name}_product", size, low, high)
+    context.place[result] = context.place[lead.tensor]
+    name = context.unique(node.name)
+    context.add(Multiply(name=name, inputs=tuple(tensors), outputs=(result,), zeros=zeros))
+    return Real((Term(Stream(result, lead.ids), exact(operands[0][1] * operands[1][1])),))
+
+
+def _broadcast(node: Node) -> Node:
+    """The node with both inputs in the shape they have together."""
+    values = _operand(node, 0), _operand(node, 1)
+    sizes = [shape(value) for value in values]
+    try:
+        size = np.broadcast_shapes(*sizes)
+    except ValueError as error:
+        raise ModelError(f"combines {list(sizes[0])} and {list(sizes[1])}") from error
+    check_elements(size, "its output")
+    return node.having(
+        *(
+            value if shape(value) == size else rearrange(value, lambda a: np.broadcast_to(a, size))
+            for value in values
+        )
+    )
+
+
+def _unrounded(node: Node) -> bool:
+    """Whether an input is more than codes, a scale and an offset."""
+    return any(
+        isinstance(value, Mapped) or (isinstance(value, Real) and value.clamped)
+        for value in node.inputs
+    )
+
+
+def _affine(node: Node, k: int, scale: Numbers, offset: Numbers) -> Value:
+    """Input `k` * scale + offset."""
+    value = _operand(node, k)
+    if isinstance(value, Mapped):
+        factor, term = (float(uniform(v, "its constant")) for v in (scale, offset))
+        return mapped(node.having(value), lambda x: x * factor + term, factor >= 0)
+    return value.affine(scale, offset)
+
+
+def _operand(node: Node, k: int) -> Real | Mapped:
+    """Input `k`: numbers, or a function of them."""
+    value = node.input(k)
+    return value if isinstance(value, Mapped) else node.real(k)
 
 
 def divide(node: Node) -> Value:
     """Div by a constant."""
     if not isinstance(node.input(1), Constant | Scaled):
         raise ModelError("divides by a tensor; only constants are supported")
-    divisor = fitting(node.input(1), node.real(0))
+    divisor = fitting(node.input(1), _operand(node, 0))
     if any(v == 0 for v in np.ravel(divisor)):
         raise ModelError("divides by zero")
-    return node.real(0).affine(exact(1) / divisor, exact(0))
+    return _affine(node, 0, exact(1) / divisor, exact(0))
 
 
-def fitting(value: Value | None, other: Real, what: str = "constant") -> Numbers:
+def fitting(value: Value | None, other: Value, what: str = "constant") -> Numbers:
     """A constant that does not widen the other operand."""
     array = numbers(value)
     size = shape(other)

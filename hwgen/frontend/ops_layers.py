@@ -51,7 +51,7 @@ def conv(node: Node) -> Value:
     window = _window(node, tensor, image, (kernel[0], kernel[1]), rank, zero)
     rows, columns = window.output_image
     weight = w.codes.reshape(groups, outputs // groups, per_group, -1).transpose(0, 1, 3, 2)
-    factor = _per_output(w.scale, 0, outputs)
+    factor = per_output(w.scale, 0, outputs)
     result = _linear(node, window, weight, (rows, columns, outputs))
     places = np.arange(rows * columns * outputs).reshape(rows, columns, outputs)
     ids = places.transpose(2, 0, 1)[None]
@@ -79,7 +79,7 @@ def _affine(node, result, ids, scale, zero, weight, bias, place) -> Real:
     return Real((Term(Stream(result, ids), scale.reshape(place)),), offset.reshape(place))
 
 
-def _per_output(scale: Numbers, axis: int, outputs: int) -> Numbers:
+def per_output(scale: Numbers, axis: int, outputs: int) -> Numbers:
     """Scales of the weights as one number or (outputs,)."""
     if scale.ndim == 0:
         return scale
@@ -282,7 +282,7 @@ def _matrix(node: Node, x: Real, w: Scaled) -> Real:
     out_size = (outputs,) if len(rows) == 1 else (len(rows), outputs)
     result = _linear(node, window, shaped, out_size)
     out_ids = np.arange(len(rows) * outputs).reshape(*ids.shape[:-1], outputs)
-    factor = _per_output(w.scale, 0, outputs)
+    factor = per_output(w.scale, 0, outputs)
     place = (*[1] * (ids.ndim - 1), outputs)
     return _affine(node, result, out_ids, scale * factor, zero, shaped, ZERO, place)
 

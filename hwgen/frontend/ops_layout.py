@@ -19,6 +19,7 @@ from hwgen.frontend.values import (
     Hosted,
     Input,
     Joined,
+    Mapped,
     Real,
     Stream,
     Term,
@@ -357,21 +358,23 @@ def size_of(node: Node) -> Value:
     return Constant(np.array(np.prod(shape(node.input(0))), dtype=np.int64))
 
 
-def softmax(node: Node) -> Value:
+def softmax(node: Node) -> Hosted:
     """Softmax at the end of the model, on the host."""
     rank = len(shape(node.input(0)))
-    axis = node.attribute("axis", -1 if node.opset >= 13 else 1)
-    if node.opset < 13 and axis not in (rank - 1, -1):
+    opset = node.attribute("opset", node.opset)  # of QLinearSoftmax
+    axis = node.attribute("axis", -1 if opset >= 13 else 1)
+    if opset < 13 and axis not in (rank - 1, -1):
         raise ModelError(
             "Softmax over several axes (opset below 13) is not supported; use opset 13"
         )
-    return _hosted(node, {"axis": axis, "rank": rank})
+    return _hosted(node, "Softmax", {"axis": axis, "rank": rank})
 
 
-def argmax(node: Node) -> Value:
+def argmax(node: Node) -> Hosted:
     """ArgMax at the end of the model, on the host."""
     return _hosted(
         node,
+        "ArgMax",
         {
             "axis": node.attribute("axis", 0),
             "rank": len(shape(node.input(0))),
@@ -381,14 +384,16 @@ def argmax(node: Node) -> Value:
     )
 
 
-def _hosted(node: Node, attributes: dict) -> Value:
+def _hosted(node: Node, op: str, attributes: dict) -> Hosted:
     value = node.input(0)
     axis, rank = attributes["axis"], attributes["rank"]
     if not -rank <= axis < rank:
         raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
     if axis in (0, -rank) and rank > 1 and shape(value)[0] == 1:
         raise ModelError("works across the batch; choose another axis")
-    operation = (node.op, attributes)
+    operation = (op, attributes)
+    if isinstance(value, Mapped) and value.operations is not None:
+        value = Hosted(value.real, value.operations)
     if isinstance(value, Hosted):
         return Hosted(value.value, (*value.operations, operation))
     if isinstance(value, Real | Codes):

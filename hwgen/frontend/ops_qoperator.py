@@ -15,7 +15,7 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.frontend import ops_arithmetic, ops_functions, ops_layers, ops_layout
 from hwgen.frontend.context import Node
-from hwgen.frontend.ops_quantize import from_codes, target_of, to_codes
+from hwgen.frontend.ops_quantize import from_codes, on_host, target_of, to_codes
 from hwgen.frontend.values import Constant, Scaled, Value, check_scale, exact
 
 
@@ -89,6 +89,12 @@ def qlinear_concat(node: Node) -> Value:
     return to_codes(node, ops_layout.concat(node.having(*parts)), target_of(node, 0, 1))
 
 
+def qlinear_softmax(node: Node) -> Value:
+    """QLinearSoftmax, on the host."""
+    y = ops_layout.softmax(node.having(from_codes(node, (0, 1, 2))))
+    return on_host(y, target_of(node, 3, 4))
+
+
 def _integers(node: Node, place: int, zero: int, axis: int) -> Value:
     """Codes at an input minus the zero point at another, as numbers."""
     one = Constant(np.ones((), dtype=np.float32))
@@ -121,6 +127,7 @@ LOWER = {
     "ConvInteger": conv_integer,
     "com.microsoft.QLinearConcat": qlinear_concat,
     "com.microsoft.QGemm": qgemm,
+    "com.microsoft.QLinearSoftmax": qlinear_softmax,
     "com.microsoft.QLinearAdd": _binary(ops_arithmetic.add),
     "com.microsoft.QLinearMul": _binary(ops_arithmetic.multiply),
     "com.microsoft.QLinearAveragePool": _channels_first(_unary(ops_layers.average_pool)),

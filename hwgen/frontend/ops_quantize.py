@@ -9,12 +9,14 @@ import numpy as np
 from onnx import TensorProto
 
 from hwgen.errors import ModelError
-from hwgen.formats import ROUND, Int
+from hwgen.formats import Int
 from hwgen.frontend.context import Context, Node, Target, one_term, sample_shape
+from hwgen.frontend.functions import quantized
 from hwgen.frontend.values import (
     ZERO,
     Codes,
     Constant,
+    Hosted,
     Input,
     Joined,
     Mapped,
@@ -27,7 +29,7 @@ from hwgen.frontend.values import (
     exact,
     uniform,
 )
-from hwgen.ir import Add, Concat, Lookup
+from hwgen.ir import Add, Concat
 
 FORMATS = {
     f"{'' if signed else 'u'}int{bits}": Int(bits, signed)
@@ -36,11 +38,10 @@ FORMATS = {
 }
 NAMES = ", ".join(FORMATS)
 KINDS = {getattr(TensorProto, name.upper()): name for name in FORMATS}  # output_dtype -> name
-MOST_LOOKUP_BITS = 16
 
 
 def quantize(node: Node) -> Value:
-    """QuantizeLinear: an input port, a Requantize or an Add."""
+    """QuantizeLinear: of an input port, of the hardware's values, or of the host's at the end."""
     node.attribute("saturate", 1)
     axis, block = node.attribute("axis", 1), node.attribute("block_size", 0)
     kind = node.attribute("output_dtype", 0)
@@ -50,7 +51,8 @@ def quantize(node: Node) -> Value:
         return _by_element(node, value, axis, block, kind)
     if block:
         raise ModelError("quantizes activations in blocks; quantize them per tensor")
-    return to_codes(node, value, target_of(node, 1, 2, kind))
+    target = target_of(node, 1, 2, kind)
+    return on_host(value, target) if isinstance(value, Hosted) else to_codes(node, value, target)
 
 
 def _by_element(node: Node, value: Input, axis: int, block: int, kind: int) -> Codes:
@@ -73,15 +75,25 @@ def _by_element(node: Node, value: Input, axis: int, block: int, kind: int) -> C
     return codes
 
 
+def on_host(value: Hosted, target: Target) -> Hosted:
+    """Quantization of what the host computes, by the host."""
+    attributes = {
+        "scale": float(target.scale),
+        "zero_point": target.zero,
+        "dtype": str(target.fmt),
+    }
+    return Hosted(value.value, (*value.operations, ("QuantizeLinear", attributes)))
+
+
 def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
-    """Quantize a value: an input port, a Requantize, an Add or a Lookup."""
+    """Quantize a value: an input port, a Requantize, an Add or a function."""
     context = node.context
     if isinstance(value, Input):
         index = np.arange(value.ids.size).reshape(_port_shape(value))
         tensor = context.input_port(value.name, index, np.float32, target.fmt, target)
         return Codes(Stream(tensor, value.ids), target.fmt)
     if isinstance(value, Mapped):
-        return _lookup(node, value, target)
+        return quantized(node, value, target)
     if isinstance(value, Joined):
         parts = [to_codes(node, part, target) for part in value.parts]
         return join(node, parts, value.axis, target.fmt)
@@ -125,38 +137,6 @@ def join(node: Node, parts: list[Codes], axis: int, fmt: Int) -> Codes:
     return Codes(Stream(result, ids.reshape((1,) * batch + ids.shape)), fmt)
 
 
-def _lookup(node: Node, value: Mapped, target: Target) -> Codes:
-    """A function of codes as a table, computed as the model does: in float32, by way of float64
-    for the function itself."""
-    context = node.context
-    (term,) = value.real.terms
-    fmt = context.graph.tensors[term.stream.tensor].fmt
-    if fmt.bits > MOST_LOOKUP_BITS or np.size(term.scale) != 1 or np.size(value.real.offset) != 1:
-        raise ModelError(
-            f"{value.name} is a function of a value that is not quantized; quantize its input"
-        )
-    scale, offset = (Fraction(np.ravel(v)[0]) for v in (term.scale, value.real.offset))
-    reals = [code * scale + offset for code in range(fmt.min, fmt.max + 1)]
-    for limit, cut in ((value.real.low, max), (value.real.high, min)):
-        if limit is not None:
-            bound = uniform(limit, "the limit of its input")
-            reals = [cut(v, bound) for v in reals]
-    x = np.array([float(v) for v in reals]).astype(np.float32)
-    y = value.function(x.astype(np.float64)).astype(np.float32) / np.float32(float(target.scale))
-    codes = [ROUND[target.rounding](Fraction(float(v))) + target.zero for v in y]
-    table = np.clip(np.array(codes, dtype=np.int64), target.least, target.most)
-    if context.place[term.stream.tensor] is None:
-        context.settle(term.stream, term.stream.ids, sample_shape(term.stream.ids), node.name)
-    source = term.stream.tensor
-    low, high = np.array(table.min()), np.array(table.max())
-    size = context.graph.tensors[source].shape
-    result = context.tensor(f"{source}_mapped", size, low, high, target.fmt)
-    context.place[result] = context.place[source]
-    name = context.unique(value.name)
-    context.add(Lookup(name=name, inputs=(source,), outputs=(result,), table=table, first=fmt.min))
-    return Codes(Stream(result, term.stream.ids), target.fmt)
-
-
 def dequantize(node: Node) -> Value:
     """DequantizeLinear: a real value, or scaled constants."""
     axis = node.attribute("axis", 1)
@@ -167,7 +147,7 @@ def dequantize(node: Node) -> Value:
 
 def from_codes(
     node: Node, places: tuple[int, int, int], axis: int = 1, block: int = 0
-) -> Real | Scaled:
+) -> Real | Scaled | Hosted:
     """The value of the codes, scale and zero point at three inputs of a node."""
     value, scale = node.input(places[0]), check_scale(exact(node.constant(places[1], "scale")))
     zeros = np.asarray(0) if node.input(places[2]) is None else _zeros(node, places[2], value)
@@ -177,6 +157,9 @@ def from_codes(
         scale, zeros = (_along(a, axis, value.array.shape, block) for a in (scale, zeros))
         codes = value.array.astype(np.int64) - zeros
         return Scaled(codes, scale)
+    if isinstance(value, Hosted) and value.operations[-1][0] == "QuantizeLinear":
+        attributes = {"scale": float(uniform(scale, "its scale")), "zero_point": int(zeros.item())}
+        return Hosted(value.value, (*value.operations, ("DequantizeLinear", attributes)))
     if not isinstance(value, Codes):
         raise ModelError("dequantizes something that is not quantized")
     scale, zeros = (_along(a, axis, value.ids.shape, block) for a in (scale, zeros))
@@ -273,14 +256,13 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
     streams, scales = [], []
     for term in real.terms:
         stream, factor, _ = one_term(Real((term,), ZERO))
-        stream = context.whole(stream, node.name)
         if context.graph.tensors[stream.tensor].fmt.bits > 16:
             raise ModelError(
                 "adds a layer's result before it is quantized; quantize both inputs of the Add"
             )
         streams.append(stream)
         scales.append(factor / scale)
-    tensors = _aligned(node, streams)
+    tensors, lead = context.aligned(streams, node.name)
     first = context.graph.tensors[tensors[0]]
     offset = real.offset / scale
     if np.size(offset) != 1:
@@ -290,7 +272,7 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
         for bound, limit in ((real.low, target.least), (real.high, target.most))
     )
     result = context.tensor(stem, first.shape, np.array(low), np.array(high), fmt)
-    context.place[result] = context.place[streams[0].tensor]
+    context.place[result] = context.place[lead.tensor]
     context.add(
         Add(
             name=context.unique(real.name or node.name),
@@ -303,21 +285,7 @@ def _add(node: Node, real: Real, target: Target, stem: str) -> Codes:
             high=high,
         )
     )
-    return Codes(Stream(result, streams[0].ids), fmt)
-
-
-def _aligned(node: Node, streams: list[Stream]) -> list[str]:
-    """Tensors whose elements come in the same order."""
-    context = node.context
-    fixed = next((s for s in streams if context.place[s.tensor] is not None), streams[0])
-    if context.place[fixed.tensor] is None:
-        context.settle(fixed, fixed.ids, sample_shape(fixed.ids), node.name)
-    order = np.argsort(context.positions(fixed).ravel())
-    size = context.graph.tensors[fixed.tensor].shape
-    return [
-        s.tensor if s is fixed else context.settle(s, s.ids.ravel()[order], size, node.name)
-        for s in streams
-    ]
+    return Codes(Stream(result, lead.ids), fmt)
 
 
 LOWER = {

@@ -152,6 +152,8 @@ class Mapped:
     real: Real
     function: Callable[[np.ndarray], np.ndarray]
     name: str  # of the ONNX node
+    rising: bool = False  # whether the function never falls
+    operations: tuple[tuple[str, dict], ...] | None = None  # the same for the host, if it can
 
     @property
     def ids(self) -> np.ndarray:

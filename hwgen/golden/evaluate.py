@@ -15,6 +15,8 @@ from hwgen.ir import (
     Graph,
     Linear,
     Lookup,
+    Multiply,
+    MultiThreshold,
     Node,
     Pool,
     Queue,
@@ -138,6 +140,12 @@ def _lookup(node: Lookup, x: np.ndarray) -> np.ndarray:
     return node.table[x - node.first]
 
 
+def _multi_threshold(node: MultiThreshold, x: np.ndarray) -> np.ndarray:
+    """Elementwise on (N, ..., C)."""
+    compared = np.where(node.form.falls == 1, ~x, x)
+    return node.low + sum((compared >= values).astype(np.int64) for values in node.form.values)
+
+
 # A function of the node and its inputs, each (samples, *shape); returns one output (a Fork: the
 # same for all).
 EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
@@ -147,9 +155,11 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Reduce: lambda _node, x: x.reshape(len(x), -1, x.shape[-1]).sum(axis=1),
     Requantize: _requantize,
     Add: _add,
+    Multiply: lambda node, a, b: (a - node.zeros[0]) * (b - node.zeros[1]),
     Reorder: _reorder,
     Concat: _concat,
     Lookup: _lookup,
+    MultiThreshold: _multi_threshold,
     Fork: lambda _node, x: x,
     Queue: lambda _node, x: x,
     Resize: lambda _node, x: x,

@@ -9,6 +9,7 @@ import numpy as np
 
 from hwgen.errors import InputError
 from hwgen.ir import Graph, InputPort, OutputPort
+from hwgen.ir.functions import FUNCTIONS, apply
 
 # Rounding of float64 arrays by the name of the mode.
 ROUND: dict[str, Callable] = {
@@ -144,4 +145,29 @@ def _argmax(values: np.ndarray, attributes: dict) -> np.ndarray:
     return np.expand_dims(found, axis) if attributes.get("keepdims", 1) else found
 
 
-HOST = {"Softmax": _softmax, "ArgMax": _argmax}
+def _quantize(values: np.ndarray, attributes: dict) -> np.ndarray:
+    """As QuantizeLinear, in float32."""
+    limits = np.iinfo(attributes["dtype"])
+    scaled = np.rint(values / np.float32(attributes["scale"])).astype(np.float64)
+    codes = np.clip(scaled + attributes["zero_point"], limits.min, limits.max)
+    return codes.astype(attributes["dtype"])
+
+
+def _dequantize(values: np.ndarray, attributes: dict) -> np.ndarray:
+    codes = values.astype(np.float64) - attributes["zero_point"]
+    return (codes * attributes["scale"]).astype(np.float32)
+
+
+def _function(op: str) -> Callable[[np.ndarray, dict], np.ndarray]:
+    return lambda values, attributes: apply(op, values.astype(np.float64), attributes).astype(
+        np.float32
+    )
+
+
+HOST = {
+    "Softmax": _softmax,
+    "ArgMax": _argmax,
+    "QuantizeLinear": _quantize,
+    "DequantizeLinear": _dequantize,
+    **{op: _function(op) for op in FUNCTIONS},
+}

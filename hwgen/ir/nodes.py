@@ -171,10 +171,10 @@ class Form:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Thresholds:
-    """A requantization by comparison: out = low + the number of thresholds at or below x.
+    """A function by comparison: out = low + the number of thresholds at or below x.
 
     `values` (levels, ...) are ascending along their first axis, the rest has the shape of the
-    node's scale; where `falls` the output falls with x, and ~x is compared. Found by bisection,
+    node's `low`; where `falls` the output falls with x, and ~x is compared. Found by bisection,
     a bit of the count in two cycles.
     """
 
@@ -236,11 +236,33 @@ class Add(Node):
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
+class Multiply(Node):
+    """out = (a - zeros[0]) * (b - zeros[1]), elementwise: the exact integer product.
+
+    Two inputs of one shape; `zeros` are their zero points.
+    """
+
+    zeros: tuple[int, int]
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Lookup(Node):
     """out = table[x - first], elementwise: any function of few-bit codes; `first` is the least."""
 
     table: np.ndarray
     first: int
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MultiThreshold(Node):
+    """out = low + the number of thresholds at or below x (at or below ~x where the form `falls`):
+    any monotone function of a sum.
+
+    `low` (int64) has shape (C,) or the whole tensor's.
+    """
+
+    low: np.ndarray
+    form: Thresholds
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,6 +14,8 @@ from hwgen.ir import (
     Graph,
     Linear,
     Lookup,
+    Multiply,
+    MultiThreshold,
     Node,
     Pool,
     Queue,
@@ -29,6 +31,7 @@ from hwgen.rtl.concat import ConcatUnit
 from hwgen.rtl.fork import ForkUnit
 from hwgen.rtl.linear import LinearUnit
 from hwgen.rtl.lookup import LookupUnit
+from hwgen.rtl.multiply import MultiplyUnit
 from hwgen.rtl.pool import PoolUnit
 from hwgen.rtl.queue import QueueUnit
 from hwgen.rtl.reduce import ReduceUnit
@@ -49,9 +52,11 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
         ThresholdUnit if isinstance(node.form, Thresholds) else RequantizeUnit
     )(node, x, y),
     Add: AddUnit,
+    Multiply: MultiplyUnit,
     Reorder: ReorderUnit,
     Concat: ConcatUnit,
     Lookup: LookupUnit,
+    MultiThreshold: ThresholdUnit,
     Fork: lambda node, x, *_: ForkUnit(node, x),
     Queue: QueueUnit,
     Resize: lambda _node, x, y: resize_unit(x, y),

@@ -121,9 +121,9 @@ class RequantizeUnit(wiring.Component):
             self._result(m, lane, ce, total, low, high)
 
 
-def arrange(column: np.ndarray, node: Requantize, x: Tensor) -> np.ndarray:
+def arrange(column: np.ndarray, x: Tensor) -> np.ndarray:
     """Values of the channels (or of all elements) as the words of a stream: (period, lanes)."""
-    whole = np.shape(node.scale) != (x.channels,)
+    whole = np.size(column) != x.channels
     row, lanes = x.channels, x.lanes
     rows = np.ravel(column).reshape(-1, row)
     if lanes > row:
@@ -146,7 +146,7 @@ class Parameters:
         self.total_fmt = int_holding(int(np.min(totals)), int(np.max(totals)))
         self._fmts = [signed(int_holding(int(v.min()), int(v.max()))) for v in columns]
         self.files: dict[str, str] = {}
-        self._words = [arrange(column, node, x) for column in columns]
+        self._words = [arrange(column, x) for column in columns]
 
     def read(self, m: Module, ce, step) -> list[tuple]:
         """(multiplier, offset, low, high) of each lane, the cycle after `ce`; `step` goes on to

@@ -1,4 +1,4 @@
-"""Requantization by comparison with thresholds."""
+"""Monotone functions, requantization among them, by comparison with thresholds."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import int_holding
-from hwgen.ir import Requantize, Tensor, Thresholds
+from hwgen.ir import MultiThreshold, Requantize, Tensor, Thresholds
 from hwgen.rtl.counter import counter
 from hwgen.rtl.requantize import arrange, delay, register, signed
 from hwgen.rtl.rom import Rom
@@ -26,14 +26,15 @@ class ThresholdUnit(wiring.Component):
     Members: `i`, `o`: words of the same lanes. `files`: its memory files.
     """
 
-    def __init__(self, node: Requantize, x: Tensor, y: Tensor) -> None:
+    def __init__(self, node: Requantize | MultiThreshold, x: Tensor, y: Tensor) -> None:
         form = cast(Thresholds, node.form)
         self._form, self._x, self._y = form, x, y
-        self._low, self._falls = (arrange(v, node, x) for v in (node.low, form.falls))
-        levels = np.array([arrange(v, node, x) for v in form.values])
-        never = np.broadcast_to(levels.max() + 1, levels.shape[1:])
+        self._low, self._falls = (arrange(v, x) for v in (node.low, form.falls))
+        levels = np.array([arrange(v, x) for v in form.values])
+        # Levels up to a power of two, which no x or ~x reaches.
         missing = (1 << form.bits) - 1 - len(levels)
-        levels = np.concatenate([levels, np.repeat(never[None], missing, axis=0)])
+        never = max(int(levels.max()), x.fmt.max) + 1
+        levels = np.pad(levels, ((0, missing), (0, 0), (0, 0)), constant_values=never)
         self._fmt = signed(int_holding(int(levels.min()), int(levels.max())))
         self._period = levels.shape[1]
         self.files: dict[str, str] = {}

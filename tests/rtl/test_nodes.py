@@ -199,7 +199,7 @@ def compared(seed: int) -> Graph:
     b = Builder(seed=seed)
     x = b.quantize(b.input(1, 9), 0.05)
     y = b.op("Gemm", x, b.weights(9, 7, channel=1), b.bias(7))
-    factor = b.constant(b.rng.choice([-1.0, 0.0, 1.0], 7).astype(np.float32))
+    factor = b.constant(b.rng.choice([-1.0, 1.0, 0.0][: 2 + seed % 2], 7).astype(np.float32))
     y = b.op("Clip", b.op("Mul", y, factor), b.constant(np.float32(-1)), b.constant(np.float32(2)))
     graph = _lowered(b, b.quantize(y, [0.5, 1.0, 0.7][seed % 3]), cycles=[9, 63][seed % 2])
     assert any(isinstance(getattr(n, "form", None), Thresholds) for n in graph.nodes)
@@ -212,6 +212,16 @@ def functions(seed: int) -> Graph:
     y = b.quantize(b.input(1, 3, 4, 5), 0.05, [0, 7, 3, 100][seed], [np.int8, np.uint8][seed % 2])
     op = ["Sigmoid", "Tanh", "HardSwish", "LeakyRelu"][seed]
     return _lowered(b, b.quantize(b.op(op, y), 0.01, 0), cycles=[60, 20][seed % 2])
+
+
+def sums(seed: int) -> Graph:
+    """Functions of sums, rising, falling and constant: by comparison."""
+    b = Builder(seed=seed)
+    y = b.op("Conv", b.quantize(b.input(1, 3, 4, 5), 0.05, 7), b.weights(4, 3, 2, 2), b.bias(4))
+    factor = b.constant(np.array([1, -1, 0, 0.3], np.float32).reshape(4, 1, 1))
+    op = ["Sigmoid", "Tanh", "HardSigmoid", "LeakyRelu"][seed]
+    y = b.op(op, b.op("Mul", y, factor) if seed % 2 else y)
+    return _lowered(b, b.quantize(y, [0.01, 0.02, 0.3, 0.1][seed]), cycles=[60, 20][seed // 2])
 
 
 def parts(seed: int) -> Graph:
@@ -250,6 +260,47 @@ def precise(seed: int) -> Graph:
     return _lowered(b, y, cycles=[60, 300][seed % 2])
 
 
+def products(seed: int) -> Graph:
+    """Products of two layers, of a layer and itself, and of an image and a factor per channel; a
+    sum of a matrix and a vector that comes in rows of another length."""
+    b = Builder(seed=seed)
+    if seed == 4:
+        x = b.quantize(b.input(1, 6, 5), 0.05)
+        y = b.quantize(b.op("MatMul", x, b.weights(5, 4)), 0.2)
+        y = b.op("Reshape", y, b.constant(np.array([1, 24])))
+        z = b.quantize(b.op("Gemm", y, b.weights(24, 24)), 0.3)
+        return _lowered(b, b.quantize(b.op("Add", y, z), 0.4), cycles=30)
+    x = b.quantize(b.input(1, 4, 6, 5), 0.05, [2, 120][seed % 2], [np.int8, np.uint8][seed % 2])
+    y = b.quantize(b.op("Conv", x, b.weights(4, 4, 3, 3), pads=[1] * 4), 0.2, -5)
+    z = [x, y, y, y][seed]
+    if seed >= 2:
+        z = b.quantize(b.op("GlobalAveragePool", y), 0.1, 4)
+        z = b.quantize(b.op("Conv", z, b.weights(4, 4, 1, 1)), 0.1, -7)
+    z = b.quantize(b.op("Mul", z, y), [0.1, 0.17][seed % 2], 3)
+    return _lowered(b, z, cycles=[None, 60, None, 240][seed])
+
+
+def transposed(seed: int) -> Graph:
+    """A transposed convolution of random attributes, in front of another layer where the seed says
+    so."""
+    b = Builder(seed=seed)
+    r = b.rng
+    groups, outputs = [1, 1, 2, 3][seed % 4], int(r.integers(1, 4))
+    kernel, strides, dilations = ([int(v) for v in r.integers(1, n, 2)] for n in (5, 4, 3))
+    reach = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    pads = [int(r.integers(0, n // 2 + 2)) for n in reach * 2]
+    x = b.quantize(b.input(1, 2 * groups, 5, 4), 0.05, int(r.integers(-9, 9)))
+    w = b.weights(2 * groups, outputs, *kernel, channel=1)
+    y = b.op(
+        "ConvTranspose", x, w, b.bias(groups * outputs),
+        group=groups, strides=strides, dilations=dilations, pads=pads,
+    )  # fmt: skip
+    y = b.quantize(y, 0.2, 3)
+    if seed % 2:
+        y = b.quantize(b.op("Conv", y, b.weights(2, groups * outputs, 2, 2)), 0.3)
+    return _lowered(b, y)
+
+
 CASES = {
     "precise": [(precise, seed) for seed in range(4)],
     "conv": [(conv, seed) for seed in range(12)],
@@ -257,7 +308,9 @@ CASES = {
     "dense": [(f, seed) for f in (gemm, approximate, line, compared) for seed in range(4)],
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(2)],
-    "functions": [(f, seed) for f in (functions, parts) for seed in range(4)],
+    "functions": [(f, seed) for f in (functions, sums, parts) for seed in range(4)],
+    "products": [(products, seed) for seed in range(5)],
+    "transposed": [(transposed, seed) for seed in range(10)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 

@@ -1,0 +1,53 @@
+"""Products of two tensors."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import wiring
+from amaranth.lib.wiring import In, Out
+
+from hwgen.ir import Multiply, Tensor
+from hwgen.rtl.requantize import register
+from hwgen.rtl.stream import WordSignature, shape_of
+
+
+class MultiplyUnit(wiring.Component):
+    """y = (a - zeros[0]) * (b - zeros[1]), a multiplier per lane.
+
+    Latency: 2 cycles. Initiation interval: 1.
+
+    Members: `i0`, `i1`, `o`: words of the same lanes; both inputs are taken together.
+    """
+
+    def __init__(self, node: Multiply, a: Tensor, b: Tensor, y: Tensor) -> None:
+        self._zeros, self._y = node.zeros, y
+        super().__init__(
+            {
+                "i0": In(WordSignature(a.fmt, a.lanes)),
+                "i1": In(WordSignature(b.fmt, b.lanes)),
+                "o": Out(WordSignature(y.fmt, y.lanes)),
+            }
+        )
+
+    def elaborate(self, _platform) -> Module:
+        """Operands, products."""
+        m = Module()
+        ce, both, valid = Signal(), Signal(), Signal(2)
+        m.d.comb += [
+            ce.eq(~self.o.valid | self.o.ready),
+            both.eq(self.i0.valid & self.i1.valid),
+            self.i0.ready.eq(ce & self.i1.valid),
+            self.i1.ready.eq(ce & self.i0.valid),
+            self.o.valid.eq(valid[-1]),
+        ]
+        with m.If(ce):
+            m.d.sync += valid.eq(Cat(both, valid))
+        for lane in range(self._y.lanes):
+            a, b = (
+                register(m, ce, i.payload[lane] - zero)
+                for i, zero in zip((self.i0, self.i1), self._zeros, strict=True)
+            )
+            product = Signal(shape_of(self._y.fmt), name=f"product{lane}")
+            m.d.comb += product.eq(a * b)
+            m.d.comb += self.o.payload[lane].eq(register(m, ce, product))
+        return m
