@@ -12,7 +12,8 @@ import onnx
 from onnx import helper
 
 from hwgen.errors import ModelError
-from hwgen.formats import ROUND, Int, int_holding
+from hwgen.formats import Int, int_holding
+from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
     Constant,
@@ -107,34 +108,6 @@ class Node:
         if not isinstance(value, Constant):
             raise ModelError(f"its {what} must be a constant")
         return value.array
-
-
-@dataclass(frozen=True)
-class Target:
-    """What a tensor is quantized to: code = clamp(round(x / scale) + zero, low, high)."""
-
-    scale: Fraction
-    zero: int
-    fmt: Int
-    low: int | None = None
-    high: int | None = None
-    rounding: str = "half_even"
-
-    @property
-    def least(self) -> int:
-        """The least code."""
-        return self.fmt.min if self.low is None else self.low
-
-    @property
-    def most(self) -> int:
-        """The greatest code."""
-        return self.fmt.max if self.high is None else self.high
-
-    def code(self, values: Numbers) -> Numbers:
-        """The codes of numbers."""
-        rounded = [ROUND[self.rounding](v / self.scale) + self.zero for v in np.ravel(values)]
-        codes = [min(max(v, self.least), self.most) for v in rounded]
-        return exact(np.array(codes, dtype=np.int64).reshape(np.shape(values)))
 
 
 @dataclass
@@ -277,6 +250,8 @@ class Context:
         ids = stream.ids[..., None] if stream.ids.ndim == 3 else stream.ids
         if ids.ndim != 4:
             raise ModelError(f"needs a 3- or 4-dimensional input, not {list(stream.ids.shape)}")
+        if len(ids) != 1:
+            raise ModelError(f"reads a batch of {len(ids)}; export the model with batch 1")
         image = ids[0].transpose(1, 2, 0)
         return self.settle(stream, image, image.shape, name), image.shape
 

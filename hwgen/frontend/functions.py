@@ -12,7 +12,8 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import ROUND
-from hwgen.frontend.context import Node, Target, sample_shape
+from hwgen.frontend.context import Node, sample_shape
+from hwgen.frontend.target import Target
 from hwgen.frontend.values import Codes, Mapped, Stream, uniform
 from hwgen.ir import Lookup, MultiThreshold, Thresholds
 

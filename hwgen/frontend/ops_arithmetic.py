@@ -9,9 +9,10 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import int_holding
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import Node, Target, numbers, one_term
+from hwgen.frontend.context import Node, numbers, one_term
 from hwgen.frontend.ops_functions import combined, mapped
 from hwgen.frontend.ops_quantize import to_codes
+from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
     Constant,

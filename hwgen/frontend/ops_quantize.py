@@ -10,8 +10,9 @@ from onnx import TensorProto
 
 from hwgen.errors import ModelError
 from hwgen.formats import Int
-from hwgen.frontend.context import Context, Node, Target, one_term, sample_shape
+from hwgen.frontend.context import Context, Node, one_term, sample_shape
 from hwgen.frontend.functions import quantized
+from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     ZERO,
     Codes,
