@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.formats import int_holding
 from hwgen.frontend.constants import scalar_list
 from hwgen.frontend.context import Node, numbers, one_term, weights
+from hwgen.frontend.scales import Whole, check_sums, whole
 from hwgen.frontend.values import (
     Codes,
     Numbers,
@@ -47,14 +50,14 @@ def conv(node: Node) -> Value:
     tensor, image = node.context.channel_last(stream, node.name)
     window = _window(node, tensor, image, (kernel[0], kernel[1]), rank, zero)
     rows, columns = window.output_image
-    weight = w.codes.reshape(groups, outputs // groups, per_group, -1).transpose(0, 1, 3, 2)
-    factor = _per_output(w.scale, 0, outputs)
+    parts = whole(w)
+    weight = parts.products.reshape(groups, outputs // groups, per_group, -1).transpose(0, 1, 3, 2)
     result = _linear(node, window, weight, (rows, columns, outputs))
     places = np.arange(rows * columns * outputs).reshape(rows, columns, outputs)
     ids = places.transpose(2, 0, 1)[None]
     ids = ids[..., 0] if rank == 1 else ids
     place = (1, outputs, *[1] * rank)
-    return _affine(node, result, ids, scale * factor, zero, weight, _bias(node, outputs), place)
+    return _affine(node, result, ids, scale * parts.unit, zero, weight, _bias(node, outputs), place)
 
 
 def _bias(node: Node, outputs: int) -> Numbers:
@@ -74,17 +77,6 @@ def _affine(node, result, ids, scale, zero, weight, bias, place) -> Real:
     scale = np.broadcast_to(scale, sums.shape)
     offset = bias - scale * sums * zero
     return Real((Term(Stream(result, ids), scale.reshape(place)),), offset.reshape(place))
-
-
-def _per_output(scale: Numbers, axis: int, outputs: int) -> Numbers:
-    """Scales of the weights as one number or (outputs,)."""
-    if scale.ndim == 0:
-        return scale
-    if scale.shape[axis] != scale.size or scale.size != outputs:
-        raise ModelError(
-            "its weights have a scale per input channel; quantize them per output channel"
-        )
-    return scale.ravel()
 
 
 def _window(node: Node, tensor: str, image, kernel, rank: int, zero: Fraction | int) -> Window:
@@ -161,24 +153,30 @@ def _place_window(node: Node, window: Window) -> Window:
     return window
 
 
-def _linear(node: Node, window: Window, weight: np.ndarray, size: tuple[int, ...]) -> str:
-    """Append the Linear behind a Window; returns its tensor."""
+def _linear(
+    node: Node, window: Window, weight: np.ndarray, size: tuple[int, ...], part: str = ""
+) -> str:
+    """Append the Linear behind a Window, called as the node and `part`; returns its tensor."""
     context = node.context
     low, high = context.reach[window.input]
     channels = window.image[2]
+    # A view's channels are those of its tensor repeated, or several of them each.
     low, high = (
-        np.resize(v, channels) for v in (low, high)
-    )  # a view repeats its tensor's channels
-    low, high = np.minimum(low, window.pad_code), np.maximum(high, window.pad_code)
+        np.resize(v, math.lcm(len(v), channels)).reshape(-1, channels) for v in (low, high)
+    )
+    low = np.minimum(low.min(axis=0), window.pad_code)
+    high = np.maximum(high.max(axis=0), window.pad_code)
     groups, outputs, taps, per_group = weight.shape
     low, high = (v.reshape(groups, 1, 1, per_group) for v in (low, high))
+    most = np.maximum(-low, high).astype(np.float64)
+    check_sums((weight * most).reshape(groups, outputs, -1))
     ends = weight * low, weight * high
     least = np.minimum(*ends).sum(axis=(2, 3)).ravel()
     most = np.maximum(*ends).sum(axis=(2, 3)).ravel()
-    result = context.tensor(f"{node.name}_acc", size, least, most)
+    result = context.tensor(f"{node.name}{part}_acc", size, least, most)
     context.add(
         Linear(
-            name=context.unique(node.name),
+            name=context.unique(f"{node.name}{part}"),
             inputs=(window.output,),
             outputs=(result,),
             weight=weight,
@@ -233,13 +231,12 @@ def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:
         raise ModelError(f"multiplies {list(ids.shape)} by weights for {inputs} inputs")
     rows = ids.reshape(-1, inputs)
     places = context.positions(stream)
-    weight = w.codes
+    parts = whole(w)
     if places is not None and ids.size == places.max(initial=-1) + 1:
         # The order of the inputs is free where every row has the same: weights follow it.
         local = places.reshape(-1, inputs) - np.arange(len(rows))[:, None] * inputs
         if (local == local[:1]).all() and set(local[0]) == set(range(inputs)):
-            weight = np.empty_like(w.codes)
-            weight[:, local[0]] = w.codes
+            parts = parts.picked(np.argsort(local[0]))
             rows = np.argsort(places.ravel())
             rows = ids.ravel()[rows].reshape(-1, inputs)
     size = (inputs,) if len(rows) == 1 else (len(rows), inputs)
@@ -253,15 +250,48 @@ def _matrix(node: Node, x: Real, w: Scaled, bias: Numbers) -> Real:
         block=inputs,
     )
     _place_window(node, window)
-    shaped = weight.reshape(1, outputs, 1, inputs)
     out_size = (outputs,) if len(rows) == 1 else (len(rows), outputs)
-    result = _linear(node, window, shaped, out_size)
+    shaped = parts.products.reshape(1, outputs, 1, inputs)
+    if _splits(parts, context.graph.tensors[tensor].fmt.bits):
+        result = _blocks(node, window, parts, out_size)
+    else:
+        result = _linear(node, window, shaped, out_size)
     out_ids = np.arange(len(rows) * outputs).reshape(*ids.shape[:-1], outputs)
-    factor = _per_output(w.scale, 0, outputs)
     place = (*[1] * (ids.ndim - 1), outputs)
     return _affine(
-        node, result, out_ids, scale * factor, zero, shaped, bias.reshape(outputs), place
+        node, result, out_ids, scale * parts.unit, zero, shaped, bias.reshape(outputs), place
     )
+
+
+def _splits(parts: Whole, bits: int) -> bool:
+    """Whether the sum of a block times its factor is less work, in bits times bits, than inputs of
+    so many bits times the factor."""
+    low, high = min(0, int(parts.codes.min())), max(0, int(parts.codes.max()))
+    sum_bits = bits + int_holding(low, high).bits + (parts.block - 1).bit_length()
+    return parts.block < parts.codes.shape[1] and sum_bits < bits * parts.block
+
+
+def _blocks(node: Node, window: Window, parts: Whole, size: tuple[int, ...]) -> str:
+    """Append a Linear whose groups are the blocks, and a depthwise one that sums what the blocks
+    give, each with its factor: y[o] = sum over b of factor[o, b] * (sum over k in b of x[k] *
+    code[o, k])."""
+    outputs, inputs = parts.codes.shape
+    blocks, rows = inputs // parts.block, window.image[0]
+    codes = parts.codes.reshape(outputs, blocks, 1, -1).transpose(1, 0, 2, 3)
+    sums = _linear(node, window, codes, (rows, blocks * outputs))
+    context = node.context
+    columns = Window(
+        name=context.unique(f"{node.name}.blocks.window"),
+        inputs=(sums,),
+        outputs=(context.graph.fresh(f"{sums}_blocks"),),
+        image=(rows * blocks, 1, outputs),
+        kernel=(blocks, 1),
+        stride=(blocks, 1),
+        block=outputs,
+    )
+    _place_window(node, columns)
+    factors = parts.factors[:, :: parts.block].reshape(outputs, 1, blocks, 1)
+    return _linear(node, columns, factors, size, ".blocks")
 
 
 def _pool_image(node: Node, stream: Stream) -> tuple[str, tuple, int]:

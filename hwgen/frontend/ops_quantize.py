@@ -136,27 +136,47 @@ def dequantize(node: Node) -> Value:
     axis = node.attribute("axis", 1)
     block = node.attribute("block_size", 0)
     node.attribute("output_dtype", 0)
-    if block:
-        raise ModelError(
-            "quantization in blocks is not supported; quantize per tensor or per channel"
-        )
-    return from_codes(node, (0, 1, 2), axis)
+    return from_codes(node, (0, 1, 2), axis, block)
 
 
-def from_codes(node: Node, places: tuple[int, int, int], axis: int = 1) -> Real | Scaled:
+def from_codes(
+    node: Node, places: tuple[int, int, int], axis: int = 1, block: int = 0
+) -> Real | Scaled:
     """The value of the codes, scale and zero point at three inputs of a node."""
     value, scale = node.input(places[0]), check_scale(exact(node.constant(places[1], "scale")))
     zeros = np.asarray(0) if node.input(places[2]) is None else _zeros(node, places[2], value)
     if isinstance(value, Constant):
+        size = value.array.shape
         if value.array.dtype.kind not in "iu" and value.array.dtype.name not in FORMATS:
             raise ModelError(f"dequantizes {value.array.dtype}; use integers of 2 to 32 bits")
-        scale, zeros = (_along(a, axis, value.array.shape) for a in (scale, zeros))
+        if block:
+            scale = _in_blocks(scale, axis, block, size)
+            zeros = _in_blocks(zeros, axis, block, size) if zeros.ndim else zeros
+        else:
+            scale, zeros = (_along(a, axis, size) for a in (scale, zeros))
         codes = value.array.astype(np.int64) - zeros
         return Scaled(codes, scale)
     if not isinstance(value, Codes):
         raise ModelError("dequantizes something that is not quantized")
+    if block:
+        raise ModelError("quantization in blocks is not supported for activations; use one scale")
     scale, zeros = (_along(a, axis, value.ids.shape) for a in (scale, zeros))
     return Real((Term(value.stream, scale),), exact(-zeros) * scale)
+
+
+def _in_blocks(array: np.ndarray, axis: int, block: int, size: tuple[int, ...]) -> np.ndarray:
+    """An array with one element per block along an axis, repeated to a tensor's size."""
+    rank = len(size)
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
+    wanted = [*size]
+    wanted[axis] = -(-size[axis] // block)
+    if block < 0 or list(array.shape) != wanted:
+        raise ModelError(
+            f"scales or zero points {list(array.shape)} don't fit blocks of {block} along axis "
+            f"{axis} of {list(size)}"
+        )
+    return np.repeat(array, block, axis=axis).take(range(size[axis]), axis=axis)
 
 
 def _zeros(node: Node, place: int, value: Value | None) -> np.ndarray:
