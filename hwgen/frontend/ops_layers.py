@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import numpy as np
@@ -160,19 +159,16 @@ def _linear(
     context = node.context
     low, high = context.reach[window.input]
     channels = window.image[2]
-    # A view's channels are those of its tensor repeated, or several of them each.
     low, high = (
-        np.resize(v, math.lcm(len(v), channels)).reshape(-1, channels) for v in (low, high)
-    )
-    low = np.minimum(low.min(axis=0), window.pad_code)
-    high = np.maximum(high.max(axis=0), window.pad_code)
+        np.resize(v, channels) for v in (low, high)
+    )  # a view repeats its tensor's channels
+    low, high = np.minimum(low, window.pad_code), np.maximum(high, window.pad_code)
     groups, outputs, taps, per_group = weight.shape
     low, high = (v.reshape(groups, 1, 1, per_group) for v in (low, high))
-    most = np.maximum(-low, high).astype(np.float64)
-    check_sums((weight * most).reshape(groups, outputs, -1))
+    check_sums((weight * np.maximum(-low, high).astype(np.float64)).reshape(groups, outputs, -1))
     ends = weight * low, weight * high
-    least = np.minimum(*ends).sum(axis=(2, 3)).ravel()
-    most = np.maximum(*ends).sum(axis=(2, 3)).ravel()
+    least = np.minimum(*ends).sum(axis=(2, 3)).reshape(-1, size[-1]).min(axis=0)
+    most = np.maximum(*ends).sum(axis=(2, 3)).reshape(-1, size[-1]).max(axis=0)
     result = context.tensor(f"{node.name}{part}_acc", size, least, most)
     context.add(
         Linear(
@@ -278,7 +274,7 @@ def _blocks(node: Node, window: Window, parts: Whole, size: tuple[int, ...]) -> 
     outputs, inputs = parts.codes.shape
     blocks, rows = inputs // parts.block, window.image[0]
     codes = parts.codes.reshape(outputs, blocks, 1, -1).transpose(1, 0, 2, 3)
-    sums = _linear(node, window, codes, (rows, blocks * outputs))
+    sums = _linear(node, window, codes, (rows * blocks, outputs))
     context = node.context
     columns = Window(
         name=context.unique(f"{node.name}.blocks.window"),

@@ -106,8 +106,9 @@ class Linear(Node):
     `weight` is (groups, outputs per group, taps, inputs per group and tap), zero point already
     subtracted. The input is (P*ceil(groups/parallel)*repeat, taps*parallel*Cg): row (p, b) holds
     the groups b*parallel..., ordered (tap, group, channel) as `Window` with block = parallel*Cg
-    makes it, each row `repeat` times. The output is (P, groups*Og): out[p, g, o] = sum over taps t
-    and channels c of in[p, g, t, c] * weight[g, o, t, c].
+    makes it, each row `repeat` times. The output is (P, groups*Og), or (P*groups, Og) where groups
+    have several inputs: out[p, g, o] = sum over taps t and channels c of in[p, g, t, c] *
+    weight[g, o, t, c].
     """
 
     weight: np.ndarray

@@ -252,6 +252,34 @@ def parts(seed: int) -> Graph:
     return _lowered(b, b.quantize(b.op("Conv", z, b.weights(3, channels, 2, 2)), 0.2))
 
 
+def blocks(seed: int) -> Graph:
+    """Weights with scales in blocks, in two stages or as factors of the weights, and folds."""
+    b = Builder(21, seed)
+    r = b.rng
+    rows = [int(r.integers(2, 4))] if seed % 2 else []
+    inputs, outputs = 24, int(r.integers(1, 7))
+    x = b.quantize(b.input(1, *rows, inputs), 0.05, -3)
+    w = b.packed("INT4", inputs, outputs, block=[6, 4, 1, 8, 5, 12][seed], spread=[2, 64][seed % 2])
+    y = b.op("MatMul", x, w)
+    name = _layer(b)
+    most = {name: (outputs, 6 if seed == 0 else 4), f"{name}.blocks": (outputs, 3)}
+    nodes = {
+        n: {"pe": int(r.integers(1, pe + 1)), "simd": int(r.integers(1, simd + 1))}
+        for n, (pe, simd) in most.items()
+    }
+    if seed == 3:
+        return _fastest(b, y)
+    return _lowered(b, b.quantize(y, 0.1) if seed else y, nodes=nodes if seed < 2 else {})
+
+
+def channel_scales(seed: int) -> Graph:
+    """A convolution with blocks of input channels, and zero points of weights."""
+    b = Builder(21, seed)
+    x = b.quantize(b.input(1, 6, 4, 4), 0.05, 4)
+    y = b.op("Conv", x, b.packed("UINT4", 3, 6, 3, 3, block=2 - seed, axis=1), pads=[1] * 4)
+    return _lowered(b, b.quantize(y, 0.2), cycles=[400, 3000][seed])
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
@@ -259,6 +287,7 @@ CASES = {
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(2)],
     "functions": [(f, seed) for f in (functions, parts) for seed in range(4)],
+    "weights": [(blocks, seed) for seed in range(6)] + [(channel_scales, seed) for seed in (0, 1)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 
