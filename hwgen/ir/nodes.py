@@ -118,6 +118,12 @@ class Linear(Node):
     repeat: int = 1  # fold: ceil(outputs per group / pe), the times each row comes
     pixels: int = 1  # fold: rows at once; more than one only where a row takes one word
 
+    @property
+    def multipliers(self) -> int:
+        """Multipliers; none where all weights are -1, 0 or 1: such a product is a choice."""
+        needed = bool(np.abs(self.weight).max() > 1)
+        return needed * self.pixels * self.parallel * self.pe * self.simd
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Pool(Node):

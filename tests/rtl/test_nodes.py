@@ -20,6 +20,7 @@ from hwgen.errors import ConfigError
 from hwgen.frontend import load
 from hwgen.golden import EVAL
 from hwgen.ir import Graph, Node, Thresholds
+from hwgen.passes.fold import multipliers
 from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.qdq import Builder
@@ -280,6 +281,28 @@ def channel_scales(seed: int) -> Graph:
     return _lowered(b, b.quantize(y, 0.2), cycles=[400, 3000][seed])
 
 
+def choices(seed: int) -> Graph:
+    """Layers of weights -1, 0 and 1, or fewer of them, with random folds."""
+    b = Builder(seed=seed)
+    r = b.rng
+    values = [[-1, 0, 1], [-1, 1], [0, 1], [-127, 127], [-1, 0, 1], [-1]][seed]
+    dtype = np.uint8 if seed % 2 else np.int8
+    x = b.quantize(b.input(1, *([2, 5, 4] if seed == 4 else [12])), 0.05, 9, dtype)
+    shape = (5, 2, 3, 3) if seed == 4 else (5, 12)
+    codes = b.constant(r.choice(values, shape).astype(np.int8))
+    w = b.op("DequantizeLinear", codes, b.constant(np.float32(0.03)))
+    y = b.op("Conv", x, w) if seed == 4 else b.op("Gemm", x, w, b.bias(5), transB=1)
+    fold = {"pe": int(r.integers(1, 6)), "simd": [5, 4, 12, 3, 7, 1][seed]}
+    graph = _lowered(b, b.quantize(y, 0.1) if seed else y, nodes={_layer_of(b, y): fold})
+    assert multipliers(graph) == 0
+    return graph
+
+
+def _layer_of(b: Builder, value: str) -> str:
+    """Name of the ONNX node that makes a value."""
+    return next(node.name for node in b.nodes if value in node.output)
+
+
 CASES = {
     "conv": [(conv, seed) for seed in range(12)],
     "conv_more": [(conv, seed) for seed in range(12, 24)],
@@ -288,6 +311,7 @@ CASES = {
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(2)],
     "functions": [(f, seed) for f in (functions, parts) for seed in range(4)],
     "weights": [(blocks, seed) for seed in range(6)] + [(channel_scales, seed) for seed in (0, 1)],
+    "choices": [(choices, seed) for seed in range(6)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 
