@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from onnx.numpy_helper import to_array
 
+import hwgen
 from hwgen import golden
-from hwgen.errors import ModelError
+from hwgen.errors import ConfigError, ModelError
 from hwgen.frontend import load
 from hwgen.ir import Linear
 from tests.frontend.test_ops import check
@@ -148,3 +149,8 @@ def test_refusals() -> None:
     far = b.constant(np.resize([1e-30, 1, 1e30], (24, 5)).astype(np.float32))
     y = b.op("MatMul", x, b.op("DequantizeLinear", codes, far, axis=0, block_size=1))
     refused(b, y, "so far apart that exact sums need more than 62 bits")
+    b = Builder(21)
+    x = b.quantize(b.input(1, 24), 0.03)
+    y = b.quantize(b.op("MatMul", x, b.packed("INT4", 24, 5, block=8, spread=1e4)), 0.1, 100)
+    with pytest.raises(ConfigError, match="requant_bits=32 needs an offset of more than 62 bits"):
+        hwgen.compile(b.model(y), config={"requant_bits": 32})

@@ -270,7 +270,8 @@ def blocks(seed: int) -> Graph:
     }
     if seed == 3:
         return _fastest(b, y)
-    return _lowered(b, b.quantize(y, 0.1) if seed else y, nodes=nodes if seed < 2 else {})
+    y = b.quantize(y, 0.1) if seed else y
+    return _lowered(b, y, nodes=nodes if seed < 2 else {}, requant_bits=12 if seed > 4 else None)
 
 
 def channel_scales(seed: int) -> Graph:
