@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.frontend.values import Numbers, Scaled
+from hwgen.frontend.values import Numbers, Scaled, exact
 
 # The golden model computes in int64, and adds and rounds sums of up to this many bits.
 SUM_BITS = 62
@@ -58,7 +58,7 @@ def whole(w: Scaled) -> Whole:
     divisors = np.maximum(1, np.gcd.reduce(rows, axis=1, keepdims=True))
     codes = (rows // divisors).reshape(w.codes.shape)
     check_sums(codes.astype(np.float64) * factors)
-    return Whole(codes, factors, unit * divisors.reshape(unit.shape))
+    return Whole(codes, factors, np.asarray(unit * exact(divisors.reshape(unit.shape))))
 
 
 def check_sums(values: np.ndarray) -> None:
