@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -58,6 +60,41 @@ class Builder:
         attributes = {} if channel is None else {"axis": channel}
         parts = [self.constant(a) for a in (codes, scale, zeros)]
         return self.op("DequantizeLinear", *parts, **attributes)
+
+    def packed(
+        self,
+        kind: str,
+        *shape: int,
+        block: int,
+        axis: int = 0,
+        zero: bool = True,
+        spread: float = 8,
+    ) -> str:
+        """Random weights of an ONNX type such as INT4, in blocks along an axis, whose scales differ
+        by up to `spread`; `block` 0: one scale and zero point per place of the axis, -1: one."""
+        bits = int(re.sub(r"\D", "", kind))
+        low, high = (0, 1 << bits) if kind[0] == "U" else (-1 << (bits - 1), 1 << (bits - 1))
+        scales = [-(-n // block) if k == axis else n for k, n in enumerate(shape)] if block else ()
+        scales = {-1: (), 0: (shape[axis],)}.get(block, scales)
+        scale = self.rng.uniform(1, spread, scales) * 0.3 / spread / (1 << (bits - 1))
+        zeros = self.rng.integers(low, high, scales) if zero else np.full(scales, (low + high) // 2)
+        codes = self.rng.integers(low, high, shape)
+        names = [
+            self._integers(kind, codes),
+            self.constant(scale.astype(np.float32)),
+            self._integers(kind, zeros),
+        ]
+        attributes = {"axis": axis} if block >= 0 else {}
+        attributes |= {"block_size": block} if block > 0 else {}
+        return self.op("DequantizeLinear", *names, **attributes)
+
+    def _integers(self, kind: str, codes: np.ndarray) -> str:
+        """An initializer, packed where the type has fewer than 8 bits."""
+        name = self.name("c")
+        code = getattr(TensorProto, kind)
+        tensor = helper.make_tensor(name, code, np.shape(codes), np.ravel(codes).tolist())
+        self.initializers.append(tensor)
+        return name
 
     def bias(self, count: int) -> str:
         return self.constant(self.rng.normal(0, 1, count).astype(np.float32))

@@ -228,7 +228,30 @@ def scaler(node: Node) -> Value:
     return x.affine(scale, -offset * scale)
 
 
+def batch_normalization(node: Node) -> Value:
+    """y = (x - mean) / sqrt(var + epsilon) * gamma + beta, the root in float64."""
+    x = node.real(0)
+    node.attribute("momentum", 0.9)
+    node.attribute("spatial", 1)
+    if node.attribute("training_mode", 0):
+        raise ModelError("is in training mode; export the model in evaluation mode")
+    epsilon = node.attribute("epsilon", 1e-5)
+    gamma, beta, mean, variance = (node.constant(k, "statistics") for k in range(1, 5))
+    channels = x.ids.shape[1] if x.ids.ndim > 1 else 1
+    if any(a.shape != (channels,) for a in (gamma, beta, mean, variance)):
+        raise ModelError(f"its statistics don't fit {channels} channels")
+    if (variance + epsilon <= 0).any():
+        raise ModelError("has a variance that is not positive")
+    factor = exact(
+        gamma.astype(np.float64) / np.sqrt(variance.astype(np.float64) + np.float32(epsilon))
+    )
+    place = (1, channels, *[1] * (x.ids.ndim - 2))
+    offset = exact(beta) - exact(mean) * factor
+    return x.affine(factor.reshape(place), offset.reshape(place))
+
+
 LOWER = {
+    "BatchNormalization": batch_normalization,
     "Neg": negate,
     "Max": lambda node: _limit(node, True),
     "Min": lambda node: _limit(node, False),

@@ -13,7 +13,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.frontend import ops_arithmetic, ops_functions, ops_layers, ops_layout
+from hwgen.frontend import ops_arithmetic, ops_functions, ops_layers, ops_layout, ops_pool
 from hwgen.frontend.context import Node
 from hwgen.frontend.ops_quantize import from_codes, on_host, target_of, to_codes
 from hwgen.frontend.values import Constant, Scaled, Value, check_scale, exact
@@ -111,6 +111,36 @@ def conv_integer(node: Node) -> Value:
     return ops_layers.conv(node.having(_integers(node, 0, 2, 0), _integers(node, 1, 3, 0)))
 
 
+def matmul_nbits(node: Node) -> Value:
+    """MatMulNBits: weights (N, K) of `bits` bits in blocks along K, packed from the lowest bits of
+    bytes (N, blocks, block_size * bits / 8); scales (N, blocks); zero points packed likewise, each
+    output's from a new byte, or half the range."""
+    inputs, outputs, block = (node.attribute(k) for k in ("K", "N", "block_size"))
+    bits, blocks = node.attribute("bits", 4), -(-inputs // block)
+    node.attribute("accuracy_level")
+    if node.input(4) is not None or node.attribute("weight_prepacked", 0):
+        raise ModelError("has g_idx or prepacked weights; quantize it again without")
+
+    def unpacked(place: int, what: str, count: int) -> np.ndarray:
+        packed = node.constant(place, what)
+        if packed.dtype != np.uint8:
+            raise ModelError(f"its {what} are {packed.dtype}; packed uint8 are supported")
+        planes = np.unpackbits(packed.reshape(outputs, -1), axis=1, bitorder="little")
+        whole = planes[:, : planes.shape[1] // bits * bits].reshape(outputs, -1, bits)
+        return (whole @ (1 << np.arange(bits)))[:, :count]
+
+    def spread(array: np.ndarray) -> np.ndarray:
+        return np.repeat(array.reshape(outputs, blocks), block, axis=1)[:, :inputs]
+
+    codes = unpacked(1, "weights", inputs)
+    if node.input(3) is None:
+        codes = codes - (1 << (bits - 1))
+    else:
+        codes = codes - spread(unpacked(3, "zero points", blocks))
+    w = Scaled(codes, spread(check_scale(exact(node.constant(2, "scale")))))
+    return ops_layers.gemm(node.having(node.input(0), w, node.input(5)), trans_b=True)
+
+
 def _channels_first(function: Callable[[Node], Value]) -> Callable[[Node], Value]:
     def lower(node: Node) -> Value:
         if node.attribute("channels_last", 0):
@@ -125,15 +155,14 @@ LOWER = {
     "QLinearMatMul": qlinear_matmul,
     "MatMulInteger": matmul_integer,
     "ConvInteger": conv_integer,
+    "com.microsoft.MatMulNBits": matmul_nbits,
     "com.microsoft.QLinearConcat": qlinear_concat,
     "com.microsoft.QGemm": qgemm,
     "com.microsoft.QLinearSoftmax": qlinear_softmax,
     "com.microsoft.QLinearAdd": _binary(ops_arithmetic.add),
     "com.microsoft.QLinearMul": _binary(ops_arithmetic.multiply),
-    "com.microsoft.QLinearAveragePool": _channels_first(_unary(ops_layers.average_pool)),
-    "com.microsoft.QLinearGlobalAveragePool": _channels_first(
-        _unary(ops_layers.global_average_pool)
-    ),
+    "com.microsoft.QLinearAveragePool": _channels_first(_unary(ops_pool.average_pool)),
+    "com.microsoft.QLinearGlobalAveragePool": _channels_first(_unary(ops_pool.global_average_pool)),
     "com.microsoft.QLinearSigmoid": _unary(ops_functions.LOWER["Sigmoid"]),
     "com.microsoft.QLinearLeakyRelu": _unary(ops_functions.LOWER["LeakyRelu"]),
 }

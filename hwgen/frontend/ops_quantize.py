@@ -153,9 +153,10 @@ def from_codes(
     value, scale = node.input(places[0]), check_scale(exact(node.constant(places[1], "scale")))
     zeros = np.asarray(0) if node.input(places[2]) is None else _zeros(node, places[2], value)
     if isinstance(value, Constant):
+        size = value.array.shape
         if value.array.dtype.kind not in "iu" and value.array.dtype.name not in FORMATS:
             raise ModelError(f"dequantizes {value.array.dtype}; use integers of 2 to 32 bits")
-        scale, zeros = (_along(a, axis, value.array.shape, block) for a in (scale, zeros))
+        scale, zeros = (_along(a, axis, size, block) for a in (scale, zeros))
         codes = value.array.astype(np.int64) - zeros
         return Scaled(codes, scale)
     if isinstance(value, Hosted) and value.operations[-1][0] == "QuantizeLinear":
@@ -165,6 +166,21 @@ def from_codes(
         raise ModelError("dequantizes something that is not quantized")
     scale, zeros = (_along(a, axis, value.ids.shape, block) for a in (scale, zeros))
     return Real((Term(value.stream, scale),), exact(-zeros) * scale)
+
+
+def _in_blocks(array: np.ndarray, axis: int, block: int, size: tuple[int, ...]) -> np.ndarray:
+    """An array with one element per block along an axis, repeated to a tensor's size."""
+    rank = len(size)
+    if not -rank <= axis < rank:
+        raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
+    wanted = [*size]
+    wanted[axis] = -(-size[axis] // block)
+    if block < 0 or list(array.shape) != wanted:
+        raise ModelError(
+            f"scales or zero points {list(array.shape)} don't fit blocks of {block} along axis "
+            f"{axis} of {list(size)}"
+        )
+    return np.repeat(array, block, axis=axis).take(range(size[axis]), axis=axis)
 
 
 def _zeros(node: Node, place: int, value: Value | None) -> np.ndarray:

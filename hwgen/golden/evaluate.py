@@ -74,7 +74,7 @@ def _linear(node: Linear, x: np.ndarray) -> np.ndarray:
         blocks * node.parallel, len(x), -1, taps * channels
     )[:groups]
     weight = node.weight.reshape(groups, outputs, taps * channels)
-    bound = np.abs(weight).sum(axis=2).max() * max(1, np.abs(x).max(initial=0))
+    bound = int(np.abs(weight).sum(axis=2).max()) * max(1, int(np.abs(x).max(initial=0)))
     # Sums below 2**53 are exact in float64, whose matrix products are much faster.
     kind = np.float64 if bound < 1 << 53 else np.int64
     result = by_group.astype(kind).reshape(groups, -1, taps * channels) @ weight.astype(

@@ -106,8 +106,9 @@ class Linear(Node):
     `weight` is (groups, outputs per group, taps, inputs per group and tap), zero point already
     subtracted. The input is (P*ceil(groups/parallel)*repeat, taps*parallel*Cg): row (p, b) holds
     the groups b*parallel..., ordered (tap, group, channel) as `Window` with block = parallel*Cg
-    makes it, each row `repeat` times. The output is (P, groups*Og): out[p, g, o] = sum over taps t
-    and channels c of in[p, g, t, c] * weight[g, o, t, c].
+    makes it, each row `repeat` times. The output is (P, groups*Og), or (P*groups, Og) where groups
+    have several inputs: out[p, g, o] = sum over taps t and channels c of in[p, g, t, c] *
+    weight[g, o, t, c].
     """
 
     weight: np.ndarray
@@ -116,6 +117,12 @@ class Linear(Node):
     simd: int = 1  # fold: inputs of a group at once
     repeat: int = 1  # fold: ceil(outputs per group / pe), the times each row comes
     pixels: int = 1  # fold: rows at once; more than one only where a row takes one word
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers; none where all weights are -1, 0 or 1: such a product is a choice."""
+        needed = bool(np.abs(self.weight).max() > 1)
+        return needed * self.pixels * self.parallel * self.pe * self.simd
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

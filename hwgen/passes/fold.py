@@ -24,7 +24,7 @@ class Fold:
 
     @property
     def multipliers(self) -> int:
-        """Multipliers (a pool: comparators or adders)."""
+        """Multipliers (a pool: comparators or adders), or choices in their place."""
         return self.pixels * self.parallel * self.pe * self.simd
 
 
@@ -166,7 +166,7 @@ def longest_stream(graph: Graph) -> int:
 
 def multipliers(graph: Graph) -> int:
     """Multipliers of all layers."""
-    return sum(n.pixels * n.parallel * n.pe * n.simd for n in graph.nodes if isinstance(n, Linear))
+    return sum(n.multipliers for n in graph.nodes if isinstance(n, Linear))
 
 
 def _overrides(layers: list[Layer], overrides: Mapping) -> dict:

@@ -163,12 +163,17 @@ def _approximate(node: Requantize) -> Form:
     power, up = Fraction(2) ** shift, max(0, -shift)
     half = Fraction(1, 2)
     multiplier = [round(v * power) << up for v in scales]
-    offset = [round((Fraction(v) + half) * power) << up for v in np.ravel(node.offset)]
     zero = node.zero_point << max(0, shift)
+    offset = [(round((Fraction(v) + half) * power) << up) + zero for v in np.ravel(node.offset)]
     shape = np.shape(node.scale)
+    if max(map(abs, (*multiplier, *offset))) >= 1 << 62:
+        raise ConfigError(
+            f"{node.name}: its sums are so wide that requant_bits={node.bits} needs an offset of "
+            f"more than 62 bits; use fewer"
+        )
     return Form(
         multiplier=np.array(multiplier, dtype=np.int64).reshape(shape),
-        offset=(np.array(offset, dtype=np.int64) + zero).reshape(shape),
+        offset=np.array(offset, dtype=np.int64).reshape(shape),
         shift=max(0, shift),
     )
 

@@ -9,7 +9,7 @@ from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwgen.formats import Int, int_holding
+from hwgen.formats import Bipolar, Int, Ternary, int_holding
 from hwgen.ir import Linear, Tensor
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.counter import counter
@@ -33,16 +33,10 @@ class LinearUnit(wiring.Component):
         self._node = node
         weights = _fold(node)
         self._words = weights.shape[-4]
-        self._weight_format = (
-            Int(
-                max(2, int_holding(min(0, int(weights.min())), max(0, int(weights.max()))).bits),
-                True,
-            )
-            if weights.min() < 0
-            else int_holding(0, max(1, int(weights.max())))
-        )
+        self._weight_format = _format(weights)
         depth = int(np.prod(weights.shape[:-3]))
-        self._rom = Rom(weights.reshape(depth, -1), self._weight_format.bits, "weights")
+        codes = weights < 0 if self._weight_format == Bipolar() else weights
+        self._rom = Rom(codes.reshape(depth, -1), self._weight_format.bits, "weights")
         self.files = self._rom.files
         self._dot_name = f"hwgen_dot_{x.fmt}_{self._weight_format}_{node.simd}"
         self.parts = {self._dot_name: lambda: Dot(x.fmt, self._weight_format, node.simd)}
@@ -124,16 +118,25 @@ class LinearUnit(wiring.Component):
         return totals
 
 
+def _format(weights: np.ndarray) -> Int | Ternary | Bipolar:
+    """The narrowest format of weights."""
+    low, high = int(weights.min()), int(weights.max())
+    if low >= 0:
+        return int_holding(0, max(1, high))
+    if low < -1 or high > 1:
+        return Int(max(2, int_holding(low, max(0, high)).bits))
+    return Ternary() if (weights == 0).any() else Bipolar()
+
+
 def _fold(node: Linear) -> np.ndarray:
-    """Weights in the order of use: (blocks, repeats, words, parallel, pe, simd), zero where
-    nothing is left."""
+    """Weights in the order of use: (blocks, repeats, words, parallel, pe, simd), zero where no
+    inputs are left and those of any output where no outputs are."""
     groups, outputs, taps, channels = node.weight.shape
     if node.parallel == 1:
         flat = node.weight.reshape(groups, outputs, taps * channels)
         rows, words = -(-outputs // node.pe), -(-taps * channels // node.simd)
-        flat = np.pad(
-            flat, ((0, 0), (0, rows * node.pe - outputs), (0, words * node.simd - taps * channels))
-        )
+        flat = np.pad(flat, ((0, 0), (0, rows * node.pe - outputs), (0, 0)), mode="edge")
+        flat = np.pad(flat, ((0, 0), (0, 0), (0, words * node.simd - taps * channels)))
         shaped = flat.reshape(groups, rows, node.pe, words, 1, node.simd)
         return shaped.transpose(0, 1, 3, 4, 2, 5)
     at_once = node.simd // channels

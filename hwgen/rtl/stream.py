@@ -5,10 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Shape
 from amaranth.lib import data, stream
 
-from hwgen.formats import Int
+from hwgen.formats import Bipolar, Int, Ternary
 
 
-def shape_of(fmt: Int) -> Shape:
+def shape_of(fmt: Int | Ternary | Bipolar) -> Shape:
     """The Amaranth shape of one element."""
     return Shape(fmt.bits, fmt.signed)
 

@@ -19,6 +19,7 @@ from hwgen.errors import ConfigError
 from hwgen.frontend import load
 from hwgen.golden import EVAL
 from hwgen.ir import Graph, Node, Thresholds
+from hwgen.passes.fold import multipliers
 from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.merge import merge
@@ -301,6 +302,57 @@ def transposed(seed: int) -> Graph:
     return _lowered(b, y)
 
 
+def blocks(seed: int) -> Graph:
+    """Weights with scales in blocks, in two stages or as factors of the weights, and folds."""
+    b = Builder(21, seed)
+    r = b.rng
+    rows = [int(r.integers(2, 4))] if seed % 2 else []
+    inputs, outputs = 24, int(r.integers(1, 7))
+    x = b.quantize(b.input(1, *rows, inputs), 0.05, -3)
+    w = b.packed("INT4", inputs, outputs, block=[6, 4, 1, 8, 5, 12][seed], spread=[2, 64][seed % 2])
+    y = b.op("MatMul", x, w)
+    name = _layer(b)
+    most = {name: (outputs, 6 if seed == 0 else 4), f"{name}.blocks": (outputs, 3)}
+    nodes = {
+        n: {"pe": int(r.integers(1, pe + 1)), "simd": int(r.integers(1, simd + 1))}
+        for n, (pe, simd) in most.items()
+    }
+    if seed == 3:
+        return _fastest(b, y)
+    y = b.quantize(y, 0.1) if seed else y
+    return _lowered(b, y, nodes=nodes if seed < 2 else {}, requant_bits=12 if seed > 4 else None)
+
+
+def channel_scales(seed: int) -> Graph:
+    """A convolution with blocks of input channels, and zero points of weights."""
+    b = Builder(21, seed)
+    x = b.quantize(b.input(1, 6, 4, 4), 0.05, 4)
+    y = b.op("Conv", x, b.packed("UINT4", 3, 6, 3, 3, block=2 - seed, axis=1), pads=[1] * 4)
+    return _lowered(b, b.quantize(y, 0.2), cycles=[400, 3000][seed])
+
+
+def choices(seed: int) -> Graph:
+    """Layers of weights -1, 0 and 1, or fewer of them, with random folds."""
+    b = Builder(seed=seed)
+    r = b.rng
+    values = [[-1, 0, 1], [-1, 1], [0, 1], [-127, 127], [-1, 0, 1], [-1]][seed]
+    dtype = np.uint8 if seed % 2 else np.int8
+    x = b.quantize(b.input(1, *([2, 5, 4] if seed == 4 else [12])), 0.05, 9, dtype)
+    shape = (5, 2, 3, 3) if seed == 4 else (5, 12)
+    codes = b.constant(r.choice(values, shape).astype(np.int8))
+    w = b.op("DequantizeLinear", codes, b.constant(np.float32(0.03)))
+    y = b.op("Conv", x, w) if seed == 4 else b.op("Gemm", x, w, b.bias(5), transB=1)
+    fold = {"pe": int(r.integers(1, 6)), "simd": [5, 4, 12, 3, 7, 1][seed]}
+    graph = _lowered(b, b.quantize(y, 0.1) if seed else y, nodes={_layer_of(b, y): fold})
+    assert multipliers(graph) == 0
+    return graph
+
+
+def _layer_of(b: Builder, value: str) -> str:
+    """Name of the ONNX node that makes a value."""
+    return next(node.name for node in b.nodes if value in node.output)
+
+
 CASES = {
     "precise": [(precise, seed) for seed in range(4)],
     "conv": [(conv, seed) for seed in range(12)],
@@ -311,6 +363,8 @@ CASES = {
     "functions": [(f, seed) for f in (functions, sums, parts) for seed in range(4)],
     "products": [(products, seed) for seed in range(5)],
     "transposed": [(transposed, seed) for seed in range(10)],
+    "weights": [(blocks, seed) for seed in range(6)] + [(channel_scales, seed) for seed in (0, 1)],
+    "choices": [(choices, seed) for seed in range(6)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
 }
 

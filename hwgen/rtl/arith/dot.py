@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Shape, Signal
+from amaranth.hdl import Const, Module, Mux, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwgen.formats import Int
+from hwgen.formats import Bipolar, Int, Ternary
 from hwgen.rtl.stream import shape_of
+
+# Weights that need no multiplier: from the bits of one, whether it is not 0 and whether it is -1.
+CHOICES = {
+    Ternary(): lambda w: (w[0], w[1]),
+    Bipolar(): lambda w: (Const(1, 1), w[0]),
+    Int(1, signed=False): lambda w: (w[0], Const(0, 1)),
+}
 
 
 class Dot(wiring.Component):
     """o = sum over k of i_x[k] * i_w[k], exact.
 
     Registers before and behind every product and behind every level of the adder tree: products
-    map to DSP blocks, and neither a memory nor an adder shares a cycle with a multiplier. Latency:
-    `latency` cycles of `i_ce`. Initiation interval: 1.
+    map to DSP blocks, and neither a memory nor an adder shares a cycle with a multiplier. A product
+    with a weight of CHOICES is x, 0 or ~x, and what ~x lacks of -x is the carry into an adder of
+    the tree, which has one adder fewer than there are products. Latency: `latency` cycles of
+    `i_ce`. Initiation interval: 1.
 
     Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
     """
 
-    def __init__(self, x: Int, w: Int, lanes: int) -> None:
-        self._lanes = lanes
+    def __init__(self, x: Int, w: Int | Ternary | Bipolar, lanes: int) -> None:
+        self._lanes, self._choice = lanes, CHOICES.get(w)
         super().__init__(
             {
                 "i_ce": In(1),
@@ -32,9 +41,12 @@ class Dot(wiring.Component):
         )
 
     @staticmethod
-    def sum_shape(x: Int, w: Int, lanes: int) -> Shape:
+    def sum_shape(x: Int, w: Int | Ternary | Bipolar, lanes: int) -> Shape:
         """Shape of the sum."""
-        return Shape(x.bits + w.bits + (lanes - 1).bit_length(), x.signed or w.signed)
+        levels = (lanes - 1).bit_length()
+        if w in CHOICES:
+            return Shape(x.bits + 1 + levels, signed=True)
+        return Shape(x.bits + w.bits + levels, x.signed or w.signed)
 
     @staticmethod
     def latency(lanes: int) -> int:
@@ -44,23 +56,46 @@ class Dot(wiring.Component):
     def elaborate(self, _platform) -> Module:
         """Products, then pairwise sums."""
         m = Module()
-        level = []
+        level, carries = [], []
         for k in range(self._lanes):
             x = self._register(m, self.i_x[k], f"x{k}")
             w = self._register(m, self.i_w[k], f"w{k}")
-            level.append(self._register(m, x * w, f"product{k}"))
+            product, carry = self._product(x, w)
+            if k == 0:  # there is no adder for its carry
+                product = product if carry is None else product + carry
+            elif carry is not None:
+                carries.append(self._register(m, carry, f"carry{k}"))
+            level.append(self._register(m, product, f"product{k}"))
         depth = 0
         while len(level) > 1:
             depth += 1
             pairs = [level[k : k + 2] for k in range(0, len(level), 2)]
             level = [
-                self._register(
-                    m, pair[0] + pair[1] if len(pair) == 2 else pair[0], f"sum{depth}_{k}"
-                )
+                self._register(m, self._sum(pair, carries), f"sum{depth}_{k}")
                 for k, pair in enumerate(pairs)
             ]
+            carries = [self._register(m, c, f"carry{depth}_{k}") for k, c in enumerate(carries)]
         m.d.comb += self.o.eq(level[0])
         return m
+
+    def _product(self, x, w) -> tuple:
+        """x * w as a value and what must be added to it, None for nothing."""
+        if self._choice is None:
+            return x * w, None
+        used, negative = self._choice(w)
+        ones = Const(-1, Shape(len(x) + (not x.shape().signed), signed=True))
+        return Mux(used, x, 0) ^ Mux(negative, ones, 0), negative
+
+    @staticmethod
+    def _sum(pair: list, carries: list):
+        """The sum of one or two values; two take the last of the carries with them."""
+        if len(pair) == 1:
+            return pair[0]
+        a, b = pair
+        if not carries:
+            return a + b
+        # One bit below the operands makes the carry, without another adder.
+        return ((a.shift_left(1) | 1) + (b.shift_left(1) | carries.pop())).shift_right(1)
 
     def _register(self, m: Module, value, name: str) -> Signal:
         register = Signal(value.shape(), name=name)
