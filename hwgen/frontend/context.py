@@ -441,7 +441,8 @@ def weights(value: Value | None, what: str = "weights") -> Scaled:
         return value
     if isinstance(value, Constant):
         raise ModelError(
-            f"its {what} are not quantized; quantize them to 8 bits with a DequantizeLinear behind"
+            f"its {what} are not quantized; quantize them to at most 16 bits with a "
+            "DequantizeLinear behind"
         )
     raise ModelError(f"its {what} must be constants, not computed by the network")
 

@@ -34,6 +34,7 @@ def quantized(node: Node, value: Mapped, target: Target) -> Codes:
     if not value.rising or target.most - target.least > MOST_LEVELS:
         raise ModelError(
             f"{value.name} is a function of a value that is not quantized; quantize its input"
+            + (f", or its result to {MOST_LEVELS} levels" if value.rising else "")
         )
     return _compared(node, value, target)
 

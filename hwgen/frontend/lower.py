@@ -306,8 +306,8 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
         else:
             raise ModelError(
                 f"output {value.name!r} does not depend on a quantized input: quantize the "
-                f"model first, "
-                "for example with onnxruntime.quantization.quantize_static"
+                "model, for example with onnxruntime.quantization.quantize_static, or remove "
+                "the output if it is a constant"
             )
         port = replace(port, host=operations)
         walk.context.graph.outputs.append(_typed(port, value))

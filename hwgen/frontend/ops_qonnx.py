@@ -24,6 +24,7 @@ from hwgen.frontend.values import (
     Value,
     check_scale,
     exact,
+    uniform,
 )
 
 MOST_BITS = 16  # of an activation
@@ -112,19 +113,31 @@ def bipolar(node: Node) -> Value:
 
 
 def trunc(node: Node) -> Value:
-    """Trunc(x, scale, zero point, input bits, output bits): drops the lowest bits of codes."""
-    mode = _mode(node, "FLOOR")
+    """Trunc: codes of fewer bits.
+
+    Version 1 (x, scale, zero point, input bits, output bits) drops the lowest bits and keeps the
+    scale. Version 2 (x, scale, zero point, input bits, output scale, output bits) quantizes to the
+    output scale.
+    """
+    mode, second = _mode(node, "FLOOR"), len(node.inputs) > 5
     scale, zero = check_scale(exact(node.constant(1, "scale"))), _number(node, 2, "zero point")
-    before, after = _number(node, 3, "input bits"), _number(node, 4, "output bits")
-    signed = bool(node.attribute("signed", 1))
-    node.attribute("narrow", 0)
+    before, after = _number(node, 3, "input bits"), _number(node, 5 if second else 4, "output bits")
+    signed, narrow = bool(node.attribute("signed", 1)), int(bool(node.attribute("narrow", 0)))
     if scale.size != 1 or zero or not 1 <= after <= before or after > MOST_BITS:
         raise ModelError(
             f"needs one scale, zero point 0 and 1 to {MOST_BITS} output bits, fewer than before"
         )
-    factor = scale.ravel()[0]
-    target = Target(factor * (1 << (before - after)), 0, Int(after, signed), rounding=mode)
-    return _real(to_codes(node, node.input(0), target), factor, 0)
+    factor, fmt = scale.ravel()[0], Int(after, signed)
+    if not second:
+        target = Target(factor * (1 << (before - after)), 0, fmt, rounding=mode)
+        return _real(to_codes(node, node.input(0), target), factor, 0)
+    new = uniform(check_scale(exact(node.constant(4, "output scale"))), "its output scale")
+    ratio = new / factor
+    if (ratio.numerator & (ratio.numerator - 1)) or (ratio.denominator & (ratio.denominator - 1)):
+        raise ModelError("its output scale is no power of two times its scale; make it one")
+    low, high = (fmt.min + narrow, fmt.max) if signed else (fmt.min, fmt.max - narrow)
+    target = Target(new, 0, fmt, low, high, rounding=mode)
+    return _real(to_codes(node, node.input(0), target), new, 0)
 
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")

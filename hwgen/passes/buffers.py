@@ -29,7 +29,7 @@ def buffers(graph: Graph) -> None:
             waits = plan.taken[node.name, tensor] - plan.words[tensor]
             if waits.max() > JITTER or waits.sum() > plan.interval - busy.get(tensor, 0):
                 held = most_held(plan.words[tensor], plan.taken[node.name, tensor], plan.interval)
-                depth = held + 2 if waits.max() > JITTER else 2
+                depth = held + 2 if held > 1 else 2
                 queued = graph.fresh(f"{tensor}_queue")
                 graph.tensors[queued] = graph.tensors[tensor]
                 nodes.append(

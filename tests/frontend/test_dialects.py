@@ -146,6 +146,28 @@ def test_quant(mode: str, signed: int, narrow: int, bits: int) -> None:
     np.testing.assert_array_equal(hwgen.compile(proto).golden(x)["y"], expected)
 
 
+@pytest.mark.parametrize("mode", ["FLOOR", "ROUND", "CEIL"])
+@pytest.mark.parametrize("version", [1, 2])
+def test_trunc(version: int, mode: str) -> None:
+    """Codes of 8 bits to 4: version 1 keeps the scale, version 2 states another."""
+    constants = {"s0": np.float32(0.125), "z0": np.float32(0), "b0": np.float32(8)}
+    constants |= {"so": np.float32(0.5), "bo": np.float32(4)}
+    extra = ["bo"] if version == 1 else ["so", "bo"]
+    nodes = [
+        quant("x", "q", 0, signed=1, narrow=0),
+        helper.make_node(
+            "Trunc", ["q", "s0", "z0", "b0", *extra], ["y"], domain=QONNX, rounding_mode=mode
+        ),
+    ]
+    proto = model(nodes, constants, ([1, 6], [1, 6]), domains=[QONNX])
+    x = RNG.normal(0, 4, (64, 6)).astype(np.float32)
+    codes = np.clip(np.rint(x / 0.125), -128, 127)
+    step, scale = (16, 0.125) if version == 1 else (4, 0.5)
+    expected = np.clip(MODES[mode](codes / step), -8, 7) * scale
+    assert len(np.unique(expected)) > 5
+    np.testing.assert_array_equal(hwgen.compile(proto).golden(x)["y"], expected)
+
+
 def test_bipolar_network() -> None:
     constants = {"s0": np.float32(0.25), "w": RNG.normal(0, 1, (6, 5)).astype(np.float32)}
     constants |= {
@@ -190,7 +212,7 @@ def test_dynamic_quantization_is_refused_with_advice() -> None:
 
 def test_what_old_exporters_write() -> None:
     """Initializers listed as inputs, opsets that nothing uses, nodes without names, one weight of
-    two layers, several outputs."""
+    two layers, several outputs, one without a shape."""
     b = Builder(seed=4)
     x = b.quantize(b.input(1, 6), 0.05)
     w = b.weights(6, 6, channel=1)
@@ -204,6 +226,7 @@ def test_what_old_exporters_write() -> None:
         value = helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
         proto.graph.input.append(value)
     proto.opset_import.extend([helper.make_opsetid("ai.onnx.ml", 3), helper.make_opsetid("own", 1)])
+    proto.graph.output[0].type.tensor_type.ClearField("shape")
     inputs = RNG.normal(0, 1, (8, 6)).astype(np.float32)
     expected, got = plain.golden(inputs), hwgen.compile(proto).golden(inputs)
     assert set(got) == {y, z}

@@ -43,7 +43,7 @@ def test_every_unsupported_node_is_listed(tmp_path: Path) -> None:
     listed = [
         rf"\n  {names['Softplus']} \(Softplus\): the op Softplus is not supported; remove it",
         r"\n  ReduceMean_\d+ \(ReduceMean\): averages over the batch; export the model without\n",
-        r"\n  Gemm_\d+ \(Gemm\): its weights are not quantized; quantize them to 8 bits",
+        r"\n  Gemm_\d+ \(Gemm\): its weights are not quantized; quantize them to at most 16",
         rf"\n  {names['Erf']} \(Erf\): the op Erf is not supported",
         rf"\n  {names['LSTM']} \(LSTM\): the op LSTM is not supported",
         rf"\n  {names['Mish']} \(Mish\): the op com.acme.Mish is not supported",
@@ -112,7 +112,7 @@ ATTRIBUTES: dict[str, tuple[Callable[[Builder], str], str]] = {
     ),
     "float weights": (
         lambda b: b.op("Conv", image(b), b.constant(np.ones((4, 3, 3, 3), np.float32))),
-        "its weights are not quantized; quantize them to 8 bits",
+        "its weights are not quantized; quantize them to at most 16",
     ),
 }
 

@@ -225,6 +225,15 @@ def sums(seed: int) -> Graph:
     return _lowered(b, b.quantize(y, [0.01, 0.02, 0.3, 0.1][seed]), cycles=[60, 20][seed // 2])
 
 
+def gated(seed: int) -> Graph:
+    """A short branch beside one through a table, both at full rate."""
+    b = Builder(seed=seed)
+    x = b.quantize(b.input(1, 4, 5, 5), 0.03, 3)
+    y = b.quantize(b.op("Conv", x, b.weights(4, 4, 1, 1)), 0.05) if seed else x
+    gate = b.quantize(b.op("Sigmoid", y), 1 / 256, 0, np.uint8)
+    return _lowered(b, b.quantize(b.op("Mul", y, gate), 0.03, 3))
+
+
 def parts(seed: int) -> Graph:
     """Slices, repeats, padding and joined streams between layers."""
     b = Builder(seed=seed)
@@ -361,7 +370,7 @@ CASES = {
     "pool": [(pool, seed) for seed in range(10)],
     "wide": [(wide, seed) for seed in range(8)] + [(wide_rows, seed) for seed in range(2)],
     "functions": [(f, seed) for f in (functions, sums, parts) for seed in range(4)],
-    "products": [(products, seed) for seed in range(5)],
+    "products": [(products, seed) for seed in range(5)] + [(gated, seed) for seed in range(2)],
     "transposed": [(transposed, seed) for seed in range(10)],
     "weights": [(blocks, seed) for seed in range(6)] + [(channel_scales, seed) for seed in (0, 1)],
     "choices": [(choices, seed) for seed in range(6)],
