@@ -34,7 +34,7 @@ ROOMS = {
     "onnx": {"frontend", "design"},
     "rich": {"cli"},
     "typer": {"cli"},
-    "numpy": {*LEVEL} - {"errors", "formats", "config", "doctor"},
+    "numpy": {*LEVEL} - {"errors", "config", "doctor"},
 }
 DISTRIBUTIONS = {"google": "protobuf"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,7 +1,39 @@
-"""Number formats: frozen descriptions of what the bits of one element mean."""
+"""Number formats: frozen descriptions of what the bits of one element mean, and the arithmetics
+that layers compute in."""
 
-from hwgen.formats.integer import Int, int_holding, parse
+from hwgen.formats.arithmetic import (
+    Approximate,
+    Arithmetic,
+    default_accumulator,
+    parse_arithmetic,
+)
+from hwgen.formats.block import Block
+from hwgen.formats.codec import cast, decode, encode
+from hwgen.formats.fixed import Fixed
+from hwgen.formats.float import Exponent, Float
+from hwgen.formats.integer import Int, int_holding
+from hwgen.formats.names import NAMES, Format, parse
 from hwgen.formats.rounding import ROUND
 from hwgen.formats.ternary import Bipolar, Ternary
 
-__all__ = ["ROUND", "Bipolar", "Int", "Ternary", "int_holding", "parse"]
+__all__ = [
+    "NAMES",
+    "ROUND",
+    "Approximate",
+    "Arithmetic",
+    "Bipolar",
+    "Block",
+    "Exponent",
+    "Fixed",
+    "Float",
+    "Format",
+    "Int",
+    "Ternary",
+    "cast",
+    "decode",
+    "default_accumulator",
+    "encode",
+    "int_holding",
+    "parse",
+    "parse_arithmetic",
+]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from hwgen.errors import ConfigError
@@ -40,11 +39,3 @@ def int_holding(low: int, high: int) -> Int:
     if low >= 0:
         return Int(max(1, high.bit_length()), signed=False)
     return Int(max((-low - 1).bit_length(), high.bit_length() if high > 0 else 0) + 1)
-
-
-def parse(text: str) -> Int:
-    """The format of a short name such as `int8`; raises `ConfigError` for any other text."""
-    match = re.fullmatch(r"(u?)int([1-9]\d*)", text)
-    if match is None:
-        raise ConfigError(f"{text!r} is not a number format; write one such as int8 or uint4")
-    return Int(int(match[2]), signed=not match[1])

@@ -56,16 +56,20 @@ def _number(node: Node, place: int, what: str) -> int:
     return int(array.ravel()[0])
 
 
+def _format(node: Node, bits: int) -> tuple[Int, int, int]:
+    """(format, least, most code) of `bits` by the attributes `signed` and `narrow`."""
+    fmt, narrow = Int(bits, bool(node.attribute("signed", 1))), bool(node.attribute("narrow", 0))
+    return fmt, fmt.min + (narrow and fmt.signed), fmt.max - (narrow and not fmt.signed)
+
+
 def quant(node: Node) -> Value:
     """Quant(x, scale, zero point, bits): (clamp(round(x / scale + zero point)) - zero point) *
     scale."""
     mode = _mode(node, "ROUND")
-    signed, narrow = bool(node.attribute("signed", 1)), int(bool(node.attribute("narrow", 0)))
     bits, zero = _number(node, 3, "bit width"), _number(node, 2, "zero point")
     if not 1 <= bits <= 32:
         raise ModelError(f"quantizes to {bits} bits; use 1 to 32")
-    fmt = Int(bits, signed)
-    low, high = (fmt.min + narrow, fmt.max) if signed else (fmt.min, fmt.max - narrow)
+    fmt, low, high = _format(node, bits)
     if low >= high:
         raise ModelError(f"quantizes to {low} ... {high}; use more bits")
     scales = node.constant(1, "scale")
@@ -122,12 +126,11 @@ def trunc(node: Node) -> Value:
     mode, second = _mode(node, "FLOOR"), len(node.inputs) > 5
     scale, zero = check_scale(exact(node.constant(1, "scale"))), _number(node, 2, "zero point")
     before, after = _number(node, 3, "input bits"), _number(node, 5 if second else 4, "output bits")
-    signed, narrow = bool(node.attribute("signed", 1)), int(bool(node.attribute("narrow", 0)))
     if scale.size != 1 or zero or not 1 <= after <= before or after > MOST_BITS:
         raise ModelError(
             f"needs one scale, zero point 0 and 1 to {MOST_BITS} output bits, fewer than before"
         )
-    factor, fmt = scale.ravel()[0], Int(after, signed)
+    factor, (fmt, low, high) = scale.ravel()[0], _format(node, after)
     if not second:
         target = Target(factor * (1 << (before - after)), 0, fmt, rounding=mode)
         return _real(to_codes(node, node.input(0), target), factor, 0)
@@ -135,7 +138,6 @@ def trunc(node: Node) -> Value:
     ratio = new / factor
     if (ratio.numerator & (ratio.numerator - 1)) or (ratio.denominator & (ratio.denominator - 1)):
         raise ModelError("its output scale is no power of two times its scale; make it one")
-    low, high = (fmt.min + narrow, fmt.max) if signed else (fmt.min, fmt.max - narrow)
     target = Target(new, 0, fmt, low, high, rounding=mode)
     return _real(to_codes(node, node.input(0), target), new, 0)
 

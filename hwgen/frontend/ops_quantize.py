@@ -168,21 +168,6 @@ def from_codes(
     return Real((Term(value.stream, scale),), exact(-zeros) * scale)
 
 
-def _in_blocks(array: np.ndarray, axis: int, block: int, size: tuple[int, ...]) -> np.ndarray:
-    """An array with one element per block along an axis, repeated to a tensor's size."""
-    rank = len(size)
-    if not -rank <= axis < rank:
-        raise ModelError(f"axis {axis} is outside a tensor of {rank} dimensions")
-    wanted = [*size]
-    wanted[axis] = -(-size[axis] // block)
-    if block < 0 or list(array.shape) != wanted:
-        raise ModelError(
-            f"scales or zero points {list(array.shape)} don't fit blocks of {block} along axis "
-            f"{axis} of {list(size)}"
-        )
-    return np.repeat(array, block, axis=axis).take(range(size[axis]), axis=axis)
-
-
 def _zeros(node: Node, place: int, value: Value | None) -> np.ndarray:
     """Zero points, which have the type of the codes."""
     zeros = node.constant(place, "zero point")

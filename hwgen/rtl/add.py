@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Const, Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import int_holding
 from hwgen.ir import Add, Tensor
 from hwgen.rtl.requantize import finish, register
-from hwgen.rtl.stream import WordSignature, shape_of
+from hwgen.rtl.stream import pipeline, ports, shape_of
 
 
 class AddUnit(wiring.Component):
@@ -22,28 +21,13 @@ class AddUnit(wiring.Component):
 
     def __init__(self, node: Add, a: Tensor, b: Tensor, y: Tensor) -> None:
         self._node, self._fmts, self._y = node, (a.fmt, b.fmt), y
-        super().__init__(
-            {
-                "i0": In(WordSignature(a.fmt, a.lanes)),
-                "i1": In(WordSignature(b.fmt, b.lanes)),
-                "o": Out(WordSignature(y.fmt, y.lanes)),
-            }
-        )
+        super().__init__(ports(a, b, y))
 
     def elaborate(self, _platform) -> Module:
         """Operands, products, sum, result."""
         m = Module()
         form = self._node.form
-        ce, both, valid = Signal(), Signal(), Signal(form.latency)
-        m.d.comb += [
-            ce.eq(~self.o.valid | self.o.ready),
-            both.eq(self.i0.valid & self.i1.valid),
-            self.i0.ready.eq(ce & self.i1.valid),
-            self.i1.ready.eq(ce & self.i0.valid),
-            self.o.valid.eq(valid[-1]),
-        ]
-        with m.If(ce):
-            m.d.sync += valid.eq(Cat(both, valid))
+        ce = pipeline(m, form.latency, self.o, self.i0, self.i1)
         multipliers = [int(v) for v in form.multiplier]
         ends = [
             [code * factor for code in (fmt.min, fmt.max)]

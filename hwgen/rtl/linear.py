@@ -7,14 +7,13 @@ from itertools import product
 import numpy as np
 from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import Bipolar, Int, Ternary, int_holding
 from hwgen.ir import Linear, Tensor
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
-from hwgen.rtl.stream import WordSignature, shape_of
+from hwgen.rtl.stream import ports, shape_of
 
 
 class LinearUnit(wiring.Component):
@@ -41,9 +40,7 @@ class LinearUnit(wiring.Component):
         self._dot_name = f"hwgen_dot_{x.fmt}_{self._weight_format}_{node.simd}"
         self.parts = {self._dot_name: lambda: Dot(x.fmt, self._weight_format, node.simd)}
         self._dot_shape = Dot.sum_shape(x.fmt, self._weight_format, node.simd)
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """Operand registers, dot products, accumulators; the accumulators are the output."""

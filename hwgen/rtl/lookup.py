@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Lookup, Tensor
 from hwgen.rtl.rom import Rom
-from hwgen.rtl.stream import WordSignature
+from hwgen.rtl.stream import pipeline, ports
 
 
 class LookupUnit(wiring.Component):
@@ -27,21 +26,12 @@ class LookupUnit(wiring.Component):
         words = node.table[codes - node.first].reshape(-1, 1)
         self._roms = [Rom(words, y.fmt.bits, f"table{k}") for k in range(y.lanes)]
         self.files = {name: text for rom in self._roms for name, text in rom.files.items()}
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """Address register, memory."""
         m = Module()
-        ce, valid = Signal(), Signal(2)
-        m.d.comb += [
-            ce.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(ce),
-            self.o.valid.eq(valid[-1]),
-        ]
-        with m.If(ce):
-            m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        ce = pipeline(m, 2, self.o, self.i)
         for lane, rom in enumerate(self._roms):
             address = Signal(self.i.payload[lane].shape().width, name=f"address{lane}")
             with m.If(ce):

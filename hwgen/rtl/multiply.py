@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Multiply, Tensor
 from hwgen.rtl.requantize import register
-from hwgen.rtl.stream import WordSignature, shape_of
+from hwgen.rtl.stream import pipeline, ports, shape_of
 
 
 class MultiplyUnit(wiring.Component):
@@ -21,27 +20,12 @@ class MultiplyUnit(wiring.Component):
 
     def __init__(self, node: Multiply, a: Tensor, b: Tensor, y: Tensor) -> None:
         self._zeros, self._y = node.zeros, y
-        super().__init__(
-            {
-                "i0": In(WordSignature(a.fmt, a.lanes)),
-                "i1": In(WordSignature(b.fmt, b.lanes)),
-                "o": Out(WordSignature(y.fmt, y.lanes)),
-            }
-        )
+        super().__init__(ports(a, b, y))
 
     def elaborate(self, _platform) -> Module:
         """Operands, products."""
         m = Module()
-        ce, both, valid = Signal(), Signal(), Signal(2)
-        m.d.comb += [
-            ce.eq(~self.o.valid | self.o.ready),
-            both.eq(self.i0.valid & self.i1.valid),
-            self.i0.ready.eq(ce & self.i1.valid),
-            self.i1.ready.eq(ce & self.i0.valid),
-            self.o.valid.eq(valid[-1]),
-        ]
-        with m.If(ce):
-            m.d.sync += valid.eq(Cat(both, valid))
+        ce = pipeline(m, 2, self.o, self.i0, self.i1)
         for lane in range(self._y.lanes):
             a, b = (
                 register(m, ce, i.payload[lane] - zero)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Pool, Tensor
 from hwgen.rtl.counter import counter
-from hwgen.rtl.stream import WordSignature, shape_of
+from hwgen.rtl.stream import ports, shape_of
 
 
 class PoolUnit(wiring.Component):
@@ -25,9 +24,7 @@ class PoolUnit(wiring.Component):
 
     def __init__(self, node: Pool, x: Tensor, y: Tensor) -> None:
         self._node, self._x, self._y = node, x, y
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """Register the word, reduce it over its taps, then into the accumulator that is the

@@ -5,11 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Tensor
 from hwgen.rtl.counter import counter
-from hwgen.rtl.stream import WordSignature
+from hwgen.rtl.stream import ports
 
 
 class ReduceUnit(wiring.Component):
@@ -23,9 +22,7 @@ class ReduceUnit(wiring.Component):
 
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self._x, self._rows = x, max(1, x.lanes // x.channels)  # rows in a word
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """One memory of running sums, read and written in the same cycle."""

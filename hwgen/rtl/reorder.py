@@ -5,11 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Reorder, Tensor
 from hwgen.rtl.counter import counter
-from hwgen.rtl.stream import WordSignature, shape_of
+from hwgen.rtl.stream import ports, shape_of
 
 
 class ReorderUnit(wiring.Component):
@@ -27,7 +26,7 @@ class ReorderUnit(wiring.Component):
         # The bit above the place marks what `fill` replaces.
         self._order = [int(k) if k >= 0 else 1 << self._bits for k in order]
         self._size, self._fill, self._fmt = x.elements, node.fill, x.fmt
-        super().__init__({"i": In(WordSignature(x.fmt, 1)), "o": Out(WordSignature(y.fmt, 1))})
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """Write in order; read through the order memory."""

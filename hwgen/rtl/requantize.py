@@ -7,13 +7,12 @@ from typing import cast
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import Int, int_holding
 from hwgen.ir import Form, Requantize, Tensor
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
-from hwgen.rtl.stream import WordSignature, shape_of
+from hwgen.rtl.stream import pipeline, ports, shape_of
 
 
 class RequantizeUnit(wiring.Component):
@@ -30,9 +29,7 @@ class RequantizeUnit(wiring.Component):
         self._form, self._x, self._y = cast(Form, node.form), x, y
         self._parameters = Parameters(node, x)
         self.files = self._parameters.files
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """Operands, product, sum, result."""
@@ -45,17 +42,11 @@ class RequantizeUnit(wiring.Component):
 
     def _parallel(self, m: Module) -> None:
         form = self._form
-        ce = Signal()
-        valid = Signal(form.latency)
-        m.d.comb += [
-            ce.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(ce),
-            self.o.valid.eq(valid[-1]),
-        ]
+        ce = pipeline(m, form.latency, self.o, self.i)
         words = self._parameters.read(m, ce, self.i.valid & ce)
         x = Signal(self.i.payload.shape())
         with m.If(ce):
-            m.d.sync += [valid.eq(Cat(self.i.valid, valid)), x.eq(self.i.payload)]
+            m.d.sync += x.eq(self.i.payload)
         for lane, (multiplier, offset, low, high) in enumerate(words):
             terms = [register(m, ce, p) for p in products(x[lane], multiplier)]
             terms.append(delay(m, ce, offset, 1))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Tensor
 from hwgen.rtl.counter import counter
-from hwgen.rtl.stream import WordSignature
+from hwgen.rtl.stream import ports
 
 
 class WidenUnit(wiring.Component):
@@ -24,9 +23,7 @@ class WidenUnit(wiring.Component):
     def __init__(self, x: Tensor, y: Tensor) -> None:
         self._ratio = -(-y.lanes // x.lanes)
         self._group = x.words if y.lanes > y.channels else x.words_per_row
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """The output register is filled slot by slot."""
@@ -69,9 +66,7 @@ class NarrowUnit(wiring.Component):
         self._group = x.words if x.lanes > x.channels else x.words_per_row
         parts = y.words if x.lanes > x.channels else y.words_per_row
         self._last = parts - (self._group - 1) * self._ratio
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """A register that shifts by one part for each word handed out."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Shape
+from functools import reduce
+from operator import and_
+
+from amaranth.hdl import Cat, Module, Shape, Signal
 from amaranth.lib import data, stream
+from amaranth.lib.wiring import In, Member, Out
 
 from hwgen.formats import Bipolar, Int, Ternary
+from hwgen.ir import Tensor
 
 
 def shape_of(fmt: Int | Ternary | Bipolar) -> Shape:
@@ -16,3 +21,24 @@ def shape_of(fmt: Int | Ternary | Bipolar) -> Shape:
 def WordSignature(fmt: Int, lanes: int = 1) -> stream.Signature:  # noqa: N802 - it stands for a class
     """A stream whose payload is `lanes` elements of `fmt`, lane 0 in the least significant bits."""
     return stream.Signature(data.ArrayLayout(shape_of(fmt), lanes))
+
+
+def ports(*tensors: Tensor) -> dict[str, Member]:
+    """The members of a unit, from its inputs and then its output: `i`, or `i0`, `i1`...; `o`."""
+    *inputs, y = tensors
+    names = ["i"] if len(inputs) == 1 else [f"i{k}" for k in range(len(inputs))]
+    members = {n: In(WordSignature(x.fmt, x.lanes)) for n, x in zip(names, inputs, strict=True)}
+    return {**members, "o": Out(WordSignature(y.fmt, y.lanes))}
+
+
+def pipeline(m: Module, latency: int, o, *inputs) -> Signal:
+    """The handshake of `latency` stages that move together, from inputs taken together to `o`;
+    returns the stages' clock enable."""
+    ce = Signal()
+    valid = Signal(latency)
+    m.d.comb += [ce.eq(~o.valid | o.ready), o.valid.eq(valid[-1])]
+    for i in inputs:
+        m.d.comb += i.ready.eq(reduce(and_, (j.valid for j in inputs if j is not i), ce))
+    with m.If(ce):
+        m.d.sync += valid.eq(Cat(reduce(and_, (i.valid for i in inputs)), valid))
+    return ce

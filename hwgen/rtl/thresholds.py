@@ -7,14 +7,13 @@ from typing import cast
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import int_holding
 from hwgen.ir import MultiThreshold, Requantize, Tensor, Thresholds
 from hwgen.rtl.counter import counter
 from hwgen.rtl.requantize import arrange, delay, register, signed
 from hwgen.rtl.rom import Rom
-from hwgen.rtl.stream import WordSignature, shape_of
+from hwgen.rtl.stream import pipeline, ports, shape_of
 
 
 class ThresholdUnit(wiring.Component):
@@ -51,22 +50,12 @@ class ThresholdUnit(wiring.Component):
             )
         for rom in (rom for stage in self._roms for rom in stage):
             self.files.update(rom.files)
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """Operand, one stage per bit, result."""
         m = Module()
-        ce = Signal()
-        valid = Signal(self._form.latency)
-        m.d.comb += [
-            ce.eq(~self.o.valid | self.o.ready),
-            self.i.ready.eq(ce),
-            self.o.valid.eq(valid[-1]),
-        ]
-        with m.If(ce):
-            m.d.sync += valid.eq(Cat(self.i.valid, valid))
+        ce = pipeline(m, self._form.latency, self.o, self.i)
         word, _ = counter(m, self._period, self.i.valid & ce, "word")
         falls, low = (
             self._column(m, ce, name, words, word)

@@ -5,11 +5,10 @@ from __future__ import annotations
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import wiring
 from amaranth.lib.memory import Memory
-from amaranth.lib.wiring import In, Out
 
 from hwgen.ir import Tensor, Window
 from hwgen.rtl.counter import counter
-from hwgen.rtl.stream import WordSignature
+from hwgen.rtl.stream import ports
 
 
 class WindowUnit(wiring.Component):
@@ -29,9 +28,7 @@ class WindowUnit(wiring.Component):
         self._row = width * self._pixel
         self._depth = node.rows * self._row
         self._out = node.output_image
-        super().__init__(
-            {"i": In(WordSignature(x.fmt, x.lanes)), "o": Out(WordSignature(y.fmt, y.lanes))}
-        )
+        super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """Writer, then the reader's pipeline: counters, offset, address, memory."""
