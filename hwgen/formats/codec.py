@@ -104,7 +104,8 @@ def _decode_float(fmt: Float, codes: np.ndarray) -> np.ndarray:
 def _encode_float(fmt, values, rounding, saturate, rng) -> np.ndarray:
     finite = np.where(np.isfinite(values), values, 0.0)
     _, exponent = np.frexp(finite)
-    exponent = np.maximum(exponent - 1, fmt.emin)  # of the ulp's binade
+    exponent = np.where(finite == 0, fmt.emin, exponent - 1)  # frexp gives 0 that of 0.5
+    exponent = np.maximum(exponent, fmt.emin)  # of the ulp's binade
     whole = np.abs(_round(np.ldexp(finite, fmt.man - exponent), rounding, rng)).astype(np.int64)
     # A mantissa that rounds up to the next power of two carries into the exponent by itself.
     code = whole + ((exponent - fmt.emin) << fmt.man)
