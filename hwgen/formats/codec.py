@@ -15,7 +15,7 @@ from hwgen.formats.integer import Int
 from hwgen.formats.names import Format
 from hwgen.formats.ternary import Bipolar
 
-EXACT_BITS = 53  # of a float64
+EXACT_BITS = 53  # of a float64's magnitude
 
 
 def _half(up: bool) -> Callable[[np.ndarray], np.ndarray]:
@@ -83,7 +83,8 @@ def encode(
     NaN becomes 0 where the format has none. What e8m0 lacks, 0, infinity and negative numbers,
     becomes its NaN; bipolar's 0 is 1. Raises `ConfigError` for a block or an unknown mode.
     """
-    values = np.asarray(values, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # signalling NaNs of narrower floats
+        values = np.asarray(values, dtype=np.float64)
     if isinstance(fmt, Block):
         raise ConfigError(f"{fmt} has two codes per number; use encode_block")
     if rounding not in WHOLE and rounding != "stochastic":
@@ -110,7 +111,7 @@ def cast(codes, source: Format, target: Format, **options) -> np.ndarray:
 
 
 def _check_exact(fmt: Format) -> None:
-    if isinstance(fmt, Int) and fmt.bits > EXACT_BITS:
+    if isinstance(fmt, Int) and fmt.bits - fmt.signed > EXACT_BITS:
         raise ConfigError(f"{fmt} is wider than the {EXACT_BITS} bits that float64 holds exactly")
 
 
@@ -150,7 +151,8 @@ def _encode_float(
 ) -> np.ndarray:
     finite = np.isfinite(values)
     numbers = np.where(finite, values, 0.0)
-    exponent = np.maximum(np.frexp(numbers)[1] - 1, fmt.emin)  # of the number's binade
+    # Of the number's binade; frexp gives zero the exponent of 0.5.
+    exponent = np.where(numbers == 0, fmt.emin, np.maximum(np.frexp(numbers)[1] - 1, fmt.emin))
     whole = np.abs(_round(np.ldexp(numbers, fmt.man - exponent), rounding, rng)).astype(np.int64)
     # A mantissa that rounds up to the next power of two carries into the exponent by itself.
     code = whole + ((exponent.astype(np.int64) - fmt.emin) << fmt.man)
