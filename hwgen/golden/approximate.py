@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.formats import Approximate, Float
+from hwgen.formats import Approximate, Float, decode
 from hwgen.golden.add import round_to
 
 BIAS = 256  # of the exponents of partial sums; see `ApproximateSum`
@@ -53,17 +53,27 @@ class ApproximateSum:
     def enter(self, a, b=None) -> State:
         """Products a * b, or numbers a, as partial sums; float64."""
         pairs = [(self.x, a)] if self.w is None else [(self.x, a), (self.w, b)]
-        parts = [_parts(fmt, np.asarray(v, np.float64), self.flush) for fmt, v in pairs]
-        sign = np.bitwise_xor.reduce([np.signbit(v).astype(np.int64) for _, v in pairs])
-        sig, field = parts[0]
-        for factor, more in parts[1:]:
+        pairs = [(fmt, np.asarray(v, np.float64)) for fmt, v in pairs]
+        sig, field = _parts(*pairs[0], self.flush)
+        sign, finite = (f(pairs[0][1]) for f in (np.signbit, np.isfinite))
+        for fmt, v in pairs[1:]:
+            factor, more = _parts(fmt, v, self.flush)
             sig, field = sig * factor, field + more
+            sign, finite = sign ^ np.signbit(v), finite & np.isfinite(v)
         shift = self.psum.bits - sum(fmt.man + 1 for fmt, _ in pairs)
-        finite = np.logical_and.reduce([np.isfinite(v) for _, v in pairs])
         exp = np.where(sig == 0, 0, field + BIAS)
         sig = sig << shift if shift >= 0 else sig >> -shift
         sig = np.where(finite, sig, (1 << self.psum.bits) - 1)
-        return State(sign, np.where(finite, exp, INFINITE), sig)
+        return State(sign.astype(np.int64), np.where(finite, exp, INFINITE), sig)
+
+    def begin(self, codes: np.ndarray) -> State:
+        """Codes of finite numbers of `psum.result` as partial sums, the significand at the top."""
+        fmt = self.psum.result
+        values = decode(fmt, codes)
+        sig, field = _parts(fmt, values, False)
+        room = self.psum.bits - fmt.man - 1
+        exp = np.where(sig == 0, 0, field + fmt.unit - 1 - room - self.lsb)
+        return State(np.signbit(values).astype(np.int64), exp, sig << room)
 
     def add(self, a: State, b: State) -> State:
         """a + b: the operand of the lesser exponent (b of equals) is shifted right, what leaves is
