@@ -151,7 +151,7 @@ def formats(
     from hwgen.formats.describe import COLUMNS, FAMILIES, catalogue, describe
 
     def show(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: bool = False) -> None:
-        table = Table(box=SIMPLE, pad_edge=False)
+        table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
         for k, head in enumerate(header):
             table.add_column(head, justify="right" if right and k else "left")
         for row in rows:

@@ -27,7 +27,7 @@ FAMILIES = (
 )
 PRODUCTS = {
     "exact": "exact",
-    "lmul": "L-Mul, a sum of codes; zeros, subnormals, overflow and underflow guarded",
+    "lmul": "L-Mul, a sum of codes; zero, subnormals, overflow and underflow guarded",
     "lmul-raw": "L-Mul, a sum of codes, without guards",
     "pam": "piecewise affine, a sum of codes",
     "pam-c": "piecewise affine, a sum of codes compensated for its mean error",
@@ -50,7 +50,10 @@ class Description:
 
 def catalogue() -> list[Row]:
     """Every short name: (name, bits, layout, largest number, least above zero, specials)."""
-    return [(name, *_summary(fmt)) for name, fmt in NAMES.items()]
+    return [
+        (name, *_summary(fmt)) if str(fmt) == name else (name, "", f"as {fmt}", "", "", "")
+        for name, fmt in NAMES.items()
+    ]
 
 
 def describe(text: str) -> Description:
@@ -114,22 +117,29 @@ def _facts(fmt: Format) -> list[Row]:
             ("layout", _layout(fmt)),
             ("bits per number", f"{fmt.element.bits + fmt.scale.bits / fmt.size:g}"),
             ("number", "element * 2**(scale - 127); scale 255: NaN"),
-            ("scale", f"floor(log2 of the block's largest magnitude) - {fmt.emax} + 127"),
+            (
+                "scale",
+                f"floor(log2 of the block's largest magnitude) + {fmt.scale.bias - fmt.emax}",
+            ),
             *[(f"element: {what}", value) for what, value in _facts(fmt.number)],
         ]
     if isinstance(fmt, Int) and fmt.bits > EXACT_BITS:
         return [("bits", str(fmt.bits)), ("layout", _layout(fmt))]
     low, high, least = _ends(fmt)
-    facts = [
+    facts: list[Row] = [
         ("bits", str(fmt.bits)),
         ("layout", _layout(fmt)),
         ("range", f"{low:.10g} to {high:.10g}"),
     ]
     if isinstance(fmt, Float):
         digits = -(-fmt.bits // 4)
-        codes = {"infinity": fmt.infinity, "NaN": fmt.nan, "largest": fmt.largest_code}
+        codes = {
+            "infinity": fmt.infinity,
+            "NaN": fmt.nan,
+            "largest": fmt.largest_code,
+            "sign": fmt.sign,
+        }
         facts += [
-            ("bias", str(fmt.bias)),
             ("smallest normal", f"2**{fmt.emin} = {2.0**fmt.emin:.10g}"),
             ("smallest subnormal", f"2**{fmt.unit} = {least:.10g}" if fmt.man else "none"),
             ("special values", SPECIALS[fmt.specials]),
@@ -162,14 +172,14 @@ def _parts(arithmetic: Arithmetic) -> list[Row]:
         rows.append(("products", PRODUCTS[arithmetic.multiplier]))
     match arithmetic.accumulator:
         case "int":
-            sums = "int: integers as wide as range analysis finds"
+            return [*rows, ("sums", "int: integers as wide as range analysis finds")]
         case "exact":
-            sums = f"exact: fixed point, {arithmetic.exact_bits} bits and log2 of the terms"
+            width = f"{arithmetic.exact_bits} bits and log2 of the number of terms"
+            return [*rows, ("sums", f"exact: fixed point, {width}")]
         case Approximate(k, shift, bits) as an:
-            sums = (
-                f"{an}: {bits} bits of significand, never rounded; after an addition shifted left "
-                f"by 0, {k} or {k + shift} bits, after a carry right by 1"
-            )
-        case other:
-            sums = f"{other}: every sum rounded"
-    return [*rows, ("sums", sums)]
+            return [
+                *rows,
+                ("sums", f"{an}: {bits} bits of significand, none rounded"),
+                ("normalization", f"left by 0, {k} or {k + shift} bits, right by 1 on a carry"),
+            ]
+    return [*rows, ("sums", f"{arithmetic.accumulator}: every sum rounded")]
