@@ -100,6 +100,17 @@ def test_what_lies_beyond(fmt: Float) -> None:
             assert numbers.tolist() == [largest, -largest]
 
 
+def test_as_many_exponents_as_float64() -> None:
+    """The codes of infinity and NaN would overflow as numbers."""
+    fmt = parse("float<11,20,1023,ieee>")
+    codes = [fmt.infinity, fmt.infinity | fmt.sign, fmt.nan, fmt.max, fmt.largest_code, 1]
+    numbers = decode(fmt, codes)
+    wanted = [np.inf, -np.inf, np.nan, np.nan, (2 - 2.0**-20) * 2.0**1023, 2.0**-1042]
+    np.testing.assert_array_equal(numbers, wanted)
+    np.testing.assert_array_equal(encode(fmt, numbers[-2:]), codes[-2:])
+    assert encode(fmt, np.nextafter(np.inf, 0), saturate=False) == fmt.infinity
+
+
 @DETERMINED
 @given(st.lists(st.integers(0, (1 << 32) - 1), min_size=1, max_size=100))
 def test_fp32(codes: list[int]) -> None:
