@@ -137,8 +137,9 @@ def parse_arithmetic(text: str) -> Arithmetic:
 
 
 def _refused(text: str, reason: object) -> ConfigError:
+    where = "" if repr(text) in str(reason) else f"{text!r}: "
     return ConfigError(
-        f"{text!r}: {reason}; an arithmetic is written {GRAMMAR}, for example e4m3fn:lmul+an-1-2"
+        f"{where}{reason}; an arithmetic is written {GRAMMAR}, for example e4m3fn:lmul+an-1-2"
     )
 
 

@@ -7,8 +7,6 @@ import numpy as np
 from hwgen.errors import ConfigError
 from hwgen.formats.block import Block
 from hwgen.formats.codec import decode, encode
-from hwgen.formats.fixed import Fixed
-from hwgen.formats.float import Float
 
 
 def encode_block(fmt: Block, values, axis: int = -1) -> tuple[np.ndarray, np.ndarray]:
@@ -35,7 +33,7 @@ def encode_block(fmt: Block, values, axis: int = -1) -> tuple[np.ndarray, np.nda
     scales = np.clip(exponent + fmt.scale.bias, fmt.scale.min, fmt.scale.nan - 1)
     scales = np.where(largest == 0, 0, np.where(finite, scales, fmt.scale.nan))
     blocks = np.where(finite[..., None], blocks, 0.0)
-    codes = encode(_element(fmt), np.ldexp(blocks, fmt.scale.bias - scales[..., None]))
+    codes = encode(fmt.number, np.ldexp(blocks, fmt.scale.bias - scales[..., None]))
     codes = codes.reshape(*values.shape[:-1], -1)[..., :length]
     return np.moveaxis(codes, -1, axis), np.moveaxis(scales, -1, axis)
 
@@ -56,13 +54,7 @@ def decode_block(fmt: Block, codes, scales, axis: int = -1) -> np.ndarray:
         )
     spread = np.repeat(decode(fmt.scale, scales), fmt.size, axis)
     spread = spread.take(range(codes.shape[axis]), axis)
-    return decode(_element(fmt), codes) * spread
-
-
-def _element(fmt: Block) -> Float | Fixed:
-    """The element's number format: an integer has two bits in front of the point."""
-    element = fmt.element
-    return element if isinstance(element, Float) else Fixed(element.bits, element.bits - 2)
+    return decode(fmt.number, codes) * spread
 
 
 def _check_axis(array: np.ndarray, axis: int) -> None:

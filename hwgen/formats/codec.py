@@ -164,7 +164,7 @@ def _encode_float(
         over = np.where(inward & finite, fmt.largest_code, special)
     code = np.where((code > fmt.largest_code) | np.isinf(values), over, code)
     if fmt.specials == "fnuz":
-        negative = negative & (code != 0) & (code != fmt.nan)
+        negative = negative & (code != 0)
     code = np.where(negative, code | fmt.sign, code)
     return np.where(np.isnan(values), fmt.nan or 0, code).astype(np.int64)
 
