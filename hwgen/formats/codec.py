@@ -104,7 +104,8 @@ def _decode_float(fmt: Float, codes: np.ndarray) -> np.ndarray:
 def _encode_float(fmt, values, rounding, saturate, rng) -> np.ndarray:
     finite = np.where(np.isfinite(values), values, 0.0)
     _, exponent = np.frexp(finite)
-    exponent = np.maximum(exponent - 1, fmt.emin)  # of the ulp's binade
+    exponent = np.where(finite == 0, fmt.emin, exponent - 1)  # frexp gives 0 that of 0.5
+    exponent = np.maximum(exponent, fmt.emin)  # of the ulp's binade
     whole = np.abs(_round(np.ldexp(finite, fmt.man - exponent), rounding, rng)).astype(np.int64)
     # A mantissa that rounds up to the next power of two carries into the exponent by itself.
     code = whole + ((exponent - fmt.emin) << fmt.man)
@@ -128,3 +129,13 @@ def _encode_exponent(fmt: Exponent, values, rounding, rng) -> np.ndarray:
     step = _round(2 * fraction - 1, rounding, rng).astype(np.int64)
     code = np.clip(exponent - 1 + step + fmt.bias, fmt.min, fmt.nan - 1)
     return np.where(positive, code, fmt.nan).astype(np.int64)
+
+
+def random_codes(fmt: Int | Float, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Codes of finite numbers, all as likely (of fnuz formats without negative ones)."""
+    if not isinstance(fmt, Float):
+        return rng.integers(fmt.min, fmt.max, size, endpoint=True)
+    signs = 1 if fmt.specials == "fnuz" else 2
+    return rng.integers(0, fmt.largest_code, size, endpoint=True) + fmt.sign * rng.integers(
+        0, signs, size
+    )
