@@ -38,7 +38,9 @@ def product(m: Module, x: Float, w: Float, i_x: Value, i_w: Value, flush: bool) 
 class Fma(wiring.Component):
     """o = i_a * i_b + i_c, rounded once."""
 
-    def __init__(self, fmt: Float, x: Float, w: Float, stages: int = 0, flush: bool = False) -> None:
+    def __init__(
+        self, fmt: Float, x: Float, w: Float, stages: int = 0, flush: bool = False
+    ) -> None:
         self.fmt, self.x, self.w, self.flush = fmt, x, w, flush
         self.latency = self._stages = stages
         members = {"i_ce": In(1)} if stages else {}
