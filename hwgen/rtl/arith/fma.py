@@ -7,6 +7,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import Float
+from hwgen.rtl.arith.booth import booth
 from hwgen.rtl.arith.float_add import FloatAdd
 from hwgen.rtl.arith.unrounded import Unrounded, fields
 
@@ -24,13 +25,14 @@ def product_shape(x: Float, w: Float, flush: bool = False) -> Unrounded:
 def product(m: Module, x: Float, w: Float, i_x: Value, i_w: Value, flush: bool) -> data.View:
     """The exact product of two codes as `product_shape`."""
     a, b = fields(m, x, i_x, flush), fields(m, w, i_w, flush)
+    nan = a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())
     result = Signal(product_shape(x, w, flush).layout)
     m.d.comb += [
-        result.sig.eq(a.sig * b.sig),
+        result.sig.eq(booth(m, a.sig, b.sig)),
         result.exp.eq(a.exp + b.exp),
         result.sign.eq(a.sign ^ b.sign),
-        result.nan.eq(a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())),
-        result.inf.eq(a.inf | b.inf),
+        result.nan.eq(nan),
+        result.inf.eq((a.inf | b.inf) & ~nan),
     ]
     return result
 
