@@ -129,3 +129,13 @@ def _encode_exponent(fmt: Exponent, values, rounding, rng) -> np.ndarray:
     step = _round(2 * fraction - 1, rounding, rng).astype(np.int64)
     code = np.clip(exponent - 1 + step + fmt.bias, fmt.min, fmt.nan - 1)
     return np.where(positive, code, fmt.nan).astype(np.int64)
+
+
+def random_codes(fmt: Int | Float, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Codes of finite numbers, all as likely (of fnuz formats without negative ones)."""
+    if not isinstance(fmt, Float):
+        return rng.integers(fmt.min, fmt.max, size, endpoint=True)
+    signs = 1 if fmt.specials == "fnuz" else 2
+    return rng.integers(0, fmt.largest_code, size, endpoint=True) + fmt.sign * rng.integers(
+        0, signs, size
+    )

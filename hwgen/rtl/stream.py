@@ -9,11 +9,11 @@ from amaranth.hdl import Cat, Module, Shape, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Member, Out
 
-from hwgen.formats import Bipolar, Int, Ternary
+from hwgen.formats import Bipolar, Float, Int, Ternary
 from hwgen.ir import Tensor
 
 
-def shape_of(fmt: Int | Ternary | Bipolar) -> Shape:
+def shape_of(fmt: Int | Ternary | Bipolar | Float) -> Shape:
     """The Amaranth shape of one element."""
     return Shape(fmt.bits, fmt.signed)
 
@@ -42,3 +42,11 @@ def pipeline(m: Module, latency: int, o, *inputs) -> Signal:
     with m.If(ce):
         m.d.sync += valid.eq(Cat(reduce(and_, (i.valid for i in inputs)), valid))
     return ce
+
+
+def register(m: Module, ce, value, name: str = "stage") -> Signal:
+    """A value one cycle of `ce` later."""
+    out = Signal(value.shape(), name=name)
+    with m.If(ce):
+        m.d.sync += out.eq(value)
+    return out
