@@ -42,7 +42,7 @@ class Fma(wiring.Component):
 
     def __init__(self, fmt: Float, x: Float, w: Float, stages: int = 0, flush: bool = False) -> None:
         self.fmt, self.x, self.w, self.flush = fmt, x, w, flush
-        self.latency = self._stages = stages
+        self.latency = self.stages = stages
         members = {"i_ce": In(1)} if stages else {}
         members |= {"i_a": In(x.bits), "i_b": In(w.bits), "i_c": In(fmt.bits), "o": Out(fmt.bits)}
         super().__init__(members)
@@ -52,8 +52,8 @@ class Fma(wiring.Component):
         m = Module()
         exact = product(m, self.x, self.w, self.i_a, self.i_b, self.flush)
         shape = product_shape(self.x, self.w, self.flush)
-        m.submodules.add = add = FloatAdd(self.fmt, self.fmt, shape, self._stages, self.flush)
-        if self._stages:
+        m.submodules.add = add = FloatAdd(self.fmt, self.fmt, shape, self.stages, self.flush)
+        if self.stages:
             m.d.comb += add.i_ce.eq(self.i_ce)
         m.d.comb += [add.i_a.eq(self.i_c), add.i_b.eq(exact), self.o.eq(add.o)]
         return m
