@@ -48,6 +48,8 @@ class FloatAdd(wiring.Component):
     ) -> None:
         if not isinstance(a, Float) or a.unit < fmt.unit or a.emax > fmt.emax + 1:
             raise ValueError(f"a must be a float whose exponents {fmt} has, not {a}")
+        if stages < 0:
+            raise ValueError(f"stages must be 0 or more, not {stages!r}")
         self.fmt, self.a, self.b, self.flush = fmt, a, b, flush
         self.latency = self.stages = stages
         self._shape = Unrounded.fields_of(b, flush) if isinstance(b, Float) else b
@@ -168,9 +170,8 @@ class FloatAdd(wiring.Component):
             return Mux(nan, fmt.nan, Cat(Mux(over, fmt.infinity, low), sign))
         if fmt.specials == "none":
             return Mux(nan, 0, Cat(Mux(over, fmt.largest_code, low), sign))
-        if fmt.specials == "fn":
-            return Mux(nan, fmt.nan, Cat(Mux(over, fmt.nan, low), sign))
-        return Mux(nan | over, fmt.nan, Cat(low, sign & low.any()))
+        sign = sign & low.any() if fmt.specials == "fnuz" else sign
+        return Mux(nan | over, fmt.nan, Cat(low, sign))
 
 
 def _signal(m: Module, value: Value, name: str) -> Signal:
