@@ -3,6 +3,7 @@ format exactly."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import cast as typed
 
 import numpy as np
@@ -16,7 +17,7 @@ from hwgen.formats.names import Format
 from hwgen.formats.ternary import Bipolar, Ternary
 
 # Rounding of float64 arrays to whole numbers by the name of the mode.
-WHOLE = {
+WHOLE: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "half_even": np.rint,
     "half_up": lambda v: np.copysign(np.floor(np.abs(v) + 0.5), v),
     "half_down": lambda v: np.copysign(np.ceil(np.abs(v) - 0.5), v),

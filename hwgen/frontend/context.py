@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hwgen.errors import ModelError
-from hwgen.formats import Int, int_holding
+from hwgen.errors import ConfigError, ModelError
+from hwgen.formats import Arithmetic, Int, int_holding, parse_arithmetic
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
@@ -28,6 +28,8 @@ from hwgen.frontend.values import (
 )
 from hwgen.ir import Graph, InputPort, OutputPort, Reorder, Requantize, Tensor
 from hwgen.ir import Node as GraphNode
+
+ARITH = "hwgen.arith"  # key of the metadata of nodes
 
 
 class Node:
@@ -51,6 +53,18 @@ class Node:
         )
         self.outputs = len(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
+        self._metadata = {entry.key: entry.value for entry in proto.metadata_props}
+
+    @property
+    def arith(self) -> Arithmetic | None:
+        """The arithmetic that a conversion noted in the node's metadata."""
+        text = self._metadata.get(ARITH)
+        if text is None:
+            return None
+        try:
+            return parse_arithmetic(text)
+        except ConfigError as error:
+            raise ModelError(f"its metadata {ARITH}: {error}") from error
 
     def having(self, *inputs: Value | None, **attributes) -> Node:
         """The same node with other inputs, and other attributes where any are given."""

@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from hwgen.errors import ConfigError, ModelError
-from hwgen.formats import Arithmetic, Block, Fixed, Float, Int
+from hwgen.errors import ConfigError
+from hwgen.formats import Arithmetic, Exponent
 from hwgen.frontend.convert.calibrate import Arrays, input_names, observe, samples
 from hwgen.frontend.convert.demands import LINEAR, Plan, Planner, bears
 from hwgen.frontend.convert.dialects import OPERATORS, expand
 from hwgen.frontend.convert.editor import Editor, kind
 from hwgen.frontend.convert.insert import Inserter
 from hwgen.frontend.convert.prepare import prepare, weights_of
-from hwgen.frontend.convert.scaling import Mode, scaled
+from hwgen.frontend.convert.scaling import Mode, Seen, scaled
 from hwgen.frontend.convert.strip import fold, strip
 
 MOST_NAMES = 8  # listed in a message
@@ -54,8 +54,9 @@ def convert(
     models that can't be converted, `InputError` for wrong arrays.
     """
     for arithmetic in (options.arith, *options.nodes.values()):
-        if arithmetic is not None and not isinstance(arithmetic.x, Int | Fixed | Float | Block):
-            raise ConfigError(f"activations can't be {arithmetic.x}; use a format of numbers")
+        for fmt in () if arithmetic is None else (arithmetic.x, arithmetic.w):
+            if isinstance(fmt, Exponent):
+                raise ConfigError(f"{arithmetic}: {fmt} is a format of scales alone")
     editor = Editor(model)
     whole = options.arith is not None
     named = [n for n in editor.nodes if n.name in options.nodes]
@@ -98,7 +99,7 @@ def _check_layers(editor: Editor, chosen: Callable[[onnx.NodeProto], bool]) -> N
 
 def _seen(
     editor: Editor, plan: Plan, options: Options, model: onnx.ModelProto, arrays: Arrays | None
-):
+) -> dict[str, Seen]:
     """What calibration sees of the tensors whose scale depends on it."""
     wanted = [(d.anchor, d.spec) for d in plan.demands] + plan.results
     names = dict.fromkeys(name for name, spec in wanted if spec.carrier or scaled(spec.fmt))
@@ -112,10 +113,7 @@ def _seen(
             f"scales of {', '.join(sorted(specs))} activations depend on what the model computes: "
             "give calibration inputs with --calibrate X.npz, or calibrate= in Python"
         )
-    try:
-        return observe(editor, list(names), samples(model, arrays, options.shapes))
-    except ModelError:
-        raise
+    return observe(editor, list(names), samples(model, arrays, options.shapes))
 
 
 __all__ = ["Options", "convert", "input_names"]

@@ -147,9 +147,7 @@ class Planner:
             if maker is None or kind(maker) == "Concat":
                 self._demand(node, k, CARRIED)
                 continue
-            constants = [
-                self.editor.constants[i] for i in node.input if i in self.editor.constants
-            ]
+            constants = [self.editor.constants[i] for i in node.input if i in self.editor.constants]
             if any(c.size > 1 for c in constants) and self._sums(anchor):
                 self._demand(node, k, operand(arithmetic))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 from onnx import helper
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float, decode, encode
+from hwgen.formats import Block, Float, decode, encode, parse
 from hwgen.formats.codec import WHOLE
-from hwgen.frontend.convert.editor import Editor, attribute, kind
+from hwgen.formats.names import Format
+from hwgen.frontend.convert.editor import HWGEN, Editor, attribute, kind
 from hwgen.frontend.ops_qonnx import DOMAINS as QONNX_DOMAINS
 from hwgen.frontend.ops_qonnx import MODES
 from hwgen.frontend.ops_quantize import along
@@ -20,6 +23,7 @@ QUANT = {f"{d}.{op}" for d in QONNX_DOMAINS for op in ("Quant", "IntQuant")}
 BIPOLAR = {f"{d}.BipolarQuant" for d in QONNX_DOMAINS}
 TRUNC = {f"{d}.Trunc" for d in QONNX_DOMAINS}
 FLOAT = {f"{d}.FloatQuant" for d in QONNX_DOMAINS}
+OWN = f"{HWGEN}.Quantize"
 # QOperator: the float op, inputs of (codes, scale, zero point) and of the output's scale and zero
 # point, the place of a bias, the domain of the quantized op.
 MS = "com.microsoft."
@@ -37,7 +41,7 @@ OPERATORS: dict[str, tuple[str, tuple[tuple[int, int, int], ...], int, int | Non
     f"{MS}QLinearSoftmax": ("Softmax", PAIR[:1], 3, None),
     f"{MS}QLinearConcat": ("Concat", (), 0, None),
 }
-OWN = ("channels_last", "opset")  # attributes of the quantized ops alone
+QUANTIZED_ONLY = ("channels_last", "opset")  # attributes the float ops don't have
 
 
 def dequantized(node: onnx.NodeProto, arrays: list[np.ndarray | None]) -> np.ndarray:
@@ -62,10 +66,13 @@ def limits(node: onnx.NodeProto, bits: np.ndarray) -> tuple[int, int]:
 
 
 def quantized(node: onnx.NodeProto, x: np.ndarray, arrays: list[np.ndarray | None]) -> np.ndarray:
-    """What QONNX's Quant, BipolarQuant or FloatQuant makes of numbers; `arrays`: its other inputs.
-    Float32."""
+    """What QONNX's Quant, BipolarQuant, FloatQuant or our Quantize makes of numbers; `arrays`: its
+    other inputs. Float32; numbers that would be in blocks stay as they are."""
     op, x = kind(node), np.asarray(x, dtype=np.float32)
     scale = np.asarray(arrays[0], dtype=np.float32)
+    if op == OWN:
+        own = parse(attribute(node, "format"))
+        return x if isinstance(own, Block) else own_quantized(x, scale, own)
     if op in BIPOLAR:
         return np.where(x >= 0, scale, -scale).astype(np.float32)
     if op in FLOAT:
@@ -77,6 +84,12 @@ def quantized(node: onnx.NodeProto, x: np.ndarray, arrays: list[np.ndarray | Non
     low, high = limits(node, arrays[2])
     whole = WHOLE[MODES[attribute(node, "rounding_mode", "ROUND").upper()]]
     return ((np.clip(whole(x / scale + zero), low, high) - zero) * scale).astype(np.float32)
+
+
+def own_quantized(x: np.ndarray, scale: np.ndarray, fmt: Format) -> np.ndarray:
+    """hwgen.Quantize to floats: decode(encode(x / scale)) * scale, float32; numbers too large
+    become the largest."""
+    return (decode(fmt, encode(fmt, x / scale)) * scale).astype(np.float32)
 
 
 def expand(editor: Editor) -> None:
@@ -107,7 +120,7 @@ def _expand(editor: Editor, node: onnx.NodeProto) -> None:
     ]
     if bias is not None and given[bias]:
         names.append(_bias(editor, node, given, bias))
-    kept = [a for a in node.attribute if a.name not in OWN]
+    kept = [a for a in node.attribute if a.name not in QUANTIZED_ONLY]
     final = node.output[0]
     made = helper.make_node(op, names, [final], name=node.name)
     made.attribute.extend(kept)
@@ -124,7 +137,7 @@ def _pair(editor: Editor, node: onnx.NodeProto, names: list[str], weights: bool)
     axis = {"QLinearConv": 0, "QLinearMatMul": -1}.get(node.op_type, 1)
     if node.op_type == "QGemm" and attribute(node, "transB", 0):
         axis = 0
-    extra = {"axis": axis} if weights and editor.opset >= 13 else {}
+    extra: dict[str, Any] = {"axis": axis} if weights and editor.opset >= 13 else {}
     return editor.add(
         "DequantizeLinear", [n for n in names if n], f"{node.name}_dequantize", **extra
     )

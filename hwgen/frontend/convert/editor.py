@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,9 +13,8 @@ from hwgen.errors import ModelError
 from hwgen.frontend.read import DOMAINS, node_names
 
 QONNX = "qonnx.custom_op.general"
-HWGEN = "hwgen"
+HWGEN = "hwgen"  # our own domain, which has the op Quantize
 VERSIONS = {QONNX: 2, HWGEN: 1}
-ARITH = "hwgen.arith"  # key of a node's metadata
 LEAST_IR = 10  # the first whose nodes have metadata
 
 
@@ -51,13 +51,15 @@ class Editor:
         self.taken.add(name)
         return name
 
-    def constant(self, array: np.ndarray, stem: str) -> str:
+    def constant(self, array: np.ndarray | np.generic, stem: str) -> str:
         """The name of a new constant."""
         name = self.fresh(stem)
-        self.constants[name] = array
+        self.constants[name] = np.asarray(array)
         return name
 
-    def add(self, op: str, inputs: list[str], stem: str, domain: str = "", **attributes) -> str:
+    def add(
+        self, op: str, inputs: list[str], stem: str, domain: str = "", **attributes: Any
+    ) -> str:
         """Append a node; returns its output's name."""
         name = self.fresh(stem)
         output = self.fresh(f"{name}_output")
@@ -96,9 +98,7 @@ class Editor:
                 if node is None or id(node) in done:
                     stack.pop()
                     continue
-                waiting = [
-                    i for i in node.input if i in producers and id(producers[i]) not in done
-                ]
+                waiting = [i for i in node.input if i in producers and id(producers[i]) not in done]
                 stack += waiting
                 if not waiting:
                     done.add(id(node))

@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import onnx
 
-from hwgen.formats import Arithmetic, Block, Fixed, Float, Int
+from hwgen.formats import Arithmetic, Block, Exponent, Fixed, Float, Int
+from hwgen.frontend.context import ARITH
 from hwgen.frontend.convert import scaling
 from hwgen.frontend.convert.demands import CARRIED, Demand, Plan, Spec
-from hwgen.frontend.convert.editor import ARITH, HWGEN, QONNX, Editor, kind
+from hwgen.frontend.convert.editor import HWGEN, QONNX, Editor, kind
 from hwgen.frontend.convert.prepare import output_axis, weights_of
 from hwgen.frontend.convert.scaling import Mode, Seen
 
@@ -44,6 +46,8 @@ class Inserter:
                 self._block(*demand.edges[0], demand.block)
         for node in self.plan.carriers:
             arithmetic = arith(node.name)
+            for entry in [e for e in node.metadata_props if e.key == ARITH]:
+                node.metadata_props.remove(entry)
             node.metadata_props.add(key=ARITH, value=str(arithmetic))
             if weights_of(self.editor, node) is not None:
                 self._weights(node, arithmetic)
@@ -56,9 +60,7 @@ class Inserter:
         free = set(self.editor.outputs)
         for node in reversed(self.editor.nodes):
             if any(output in free for output in node.output):
-                free |= {
-                    name for k, name in enumerate(node.input) if (id(node), k) not in demanded
-                }
+                free |= {name for k, name in enumerate(node.input) if (id(node), k) not in demanded}
         return [(name, spec) for name, spec in self.plan.results if name in free]
 
     def _group(self, anchor: str, demands: list[Demand]) -> None:
@@ -164,6 +166,7 @@ class Inserter:
             shaped = _along(scales, axis, array.ndim)
             node.input[1] = self._float(node.input[1], shaped, str(fmt), stem)
         else:
+            assert not isinstance(fmt, Exponent)
             if self.editor.opset < 13 and not fmt.signed and isinstance(fmt, Int):
                 axis = None  # a Quant has one zero point
             node.input[1] = self._integers(
@@ -175,14 +178,16 @@ class Inserter:
         editor = self.editor
         alone = w.scale.size == 1
         scale = w.scale.reshape(()) if alone else w.scale
-        if editor.opset < 13 and not alone or editor.opset < 10:
+        if (editor.opset < 13 and not alone) or editor.opset < 10:
             values = (w.codes - int(w.zero[0])) * _along(w.scale, axis, rank)
             source = editor.constant(values.astype(np.float32), f"{stem}_values")
+            # Codes of one bit may be -1 and 1.
             wide = Int(max(2, fmt.bits), fmt.signed or fmt.bits == 1)
             return self._quant(source, _along(w.scale, axis, rank), int(w.zero[0]), wide, stem)
-        dtype = np.int8 if w.codes.max() <= 127 and w.codes.min() >= -128 else np.int32
-        if w.codes.min() >= 0 and dtype == np.int32 and w.codes.max() <= 255:
-            dtype = np.uint8
+        ends = int(w.codes.min()), int(w.codes.max())
+        kinds = ((np.int8, -128, 127), (np.uint8, 0, 255))
+        fitting = [kind for kind, least, most in kinds if least <= ends[0] and ends[1] <= most]
+        dtype = np.dtype(fitting[0] if fitting else np.int32)
         if w.zero.any() and dtype == np.int32:  # which has no zero points
             w = scaling.Weights(w.codes - _along(w.zero, axis, rank), w.scale, w.zero * 0)
         names = [
@@ -192,7 +197,7 @@ class Inserter:
         if w.zero.any():
             zero = w.zero.reshape(()) if alone else w.zero
             names.append(editor.constant(zero.astype(dtype), f"{stem}_zero"))
-        extra = {} if alone else {"axis": axis}
+        extra: dict[str, Any] = {} if alone else {"axis": axis}
         return editor.add("DequantizeLinear", names, f"{stem}_dequantize", **extra)
 
 

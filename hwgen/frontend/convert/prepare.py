@@ -80,7 +80,8 @@ def _fold_normalization(
     weights, alone = weights_of(editor, layer), len(editor.readers()[node.input[0]]) == 1
     shared = node.input[0] in editor.outputs or attribute(node, "training_mode", 0)
     plain = kind(layer) in ("Conv", "ConvTranspose") or (
-        kind(layer) == "Gemm" and attribute(layer, "alpha", 1.0) == attribute(layer, "beta", 1.0) == 1
+        kind(layer) == "Gemm"
+        and attribute(layer, "alpha", 1.0) == attribute(layer, "beta", 1.0) == 1
     )
     if weights is None or not alone or shared or not plain:
         return

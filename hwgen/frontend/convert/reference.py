@@ -12,23 +12,21 @@ from onnx.reference.op_run import OpRun
 
 from hwgen.errors import ModelError
 from hwgen.formats import Block, Float, decode, encode, parse
-from hwgen.frontend.convert.dialects import bounds
+from hwgen.formats.codec import WHOLE
+from hwgen.frontend.convert.dialects import bounds, own_quantized
 from hwgen.frontend.convert.editor import HWGEN, QONNX
 from hwgen.frontend.ops_qonnx import DOMAINS as QONNX_DOMAINS
 from hwgen.frontend.ops_qonnx import MODES
-from hwgen.formats.codec import WHOLE
+from hwgen.frontend.ops_quantize import along
 
 
 def quantize(x: np.ndarray, scale: np.ndarray, name: str) -> np.ndarray:
-    """hwgen.Quantize: decode(encode(x / scale)) * scale in float32; `name`: the format's.
-
-    Numbers too large become the largest. Blocks run along the last axis, the last of them short.
-    """
+    """hwgen.Quantize in float32; `name`: the format's. Blocks run along the last axis, the last of
+    them short."""
     fmt, x = parse(name), np.asarray(x, dtype=np.float32)
     if isinstance(fmt, Block):
         return blocks(x / scale, fmt) * scale
-    assert isinstance(fmt, Float)
-    return (decode(fmt, encode(fmt, x / scale)) * scale).astype(np.float32)
+    return own_quantized(x, scale, fmt)
 
 
 def blocks(x: np.ndarray, fmt: Block) -> np.ndarray:
@@ -59,8 +57,35 @@ class Quantize(OpRun):
 
     op_domain = HWGEN
 
-    def _run(self, x, scale, format=None):  # noqa: A002 - the attribute's name
+    def _run(self, x, scale, format=None):
         return (quantize(x, scale, format),)
+
+
+class QuantizeLinear(OpRun):
+    """Of integers, in every opset and in onnxruntime's own domain."""
+
+    op_domain = ""
+
+    def _run(self, x, scale, zero=None, axis=1, output_dtype=0, block_size=0, **_):
+        kind = np.dtype(np.uint8) if zero is None else zero.dtype
+        if zero is None and output_dtype:
+            kind = helper.tensor_dtype_to_np_dtype(output_dtype)
+        digits = kind.name.lstrip("uint")
+        low, high = bounds(int(digits), not kind.name.startswith("u"), False)
+        zero = np.zeros((), np.float32) if zero is None else zero.astype(np.float32)
+        scale, zero = (along(a, axis, x.shape, block_size) for a in (scale, zero))
+        return (np.clip(np.rint(x / scale) + zero, low, high).astype(kind),)
+
+
+class DequantizeLinear(OpRun):
+    """The same."""
+
+    op_domain = ""
+
+    def _run(self, codes, scale, zero=None, axis=1, block_size=0, **_):
+        zero = np.zeros((), np.int64) if zero is None else zero.astype(np.int64)
+        scale, zero = (along(a, axis, codes.shape, block_size) for a in (scale, zero))
+        return (((codes.astype(np.int64) - zero) * scale).astype(np.float32),)
 
 
 class Quant(OpRun):
@@ -86,7 +111,7 @@ class BipolarQuant(OpRun):
 
 def _own_ops() -> list[type[OpRun]]:
     """The ops in all domains they are known by."""
-    found: list[type[OpRun]] = [Quantize]
+    found: list[type[OpRun]] = [Quantize, QuantizeLinear, DequantizeLinear]
     for domain in QONNX_DOMAINS:
         for op in (Quant, BipolarQuant):
             found.append(type(op.__name__, (op,), {"op_domain": domain}))
@@ -117,13 +142,10 @@ def run(
     """The tensors `names` of one sample; raises `ModelError` where an op can't be run."""
     try:
         with np.errstate(all="ignore"):
-            return session.run(list(names), dict(feed))
+            return list(session.run(list(names), dict(feed)))
     except (
         RuntimeError, ValueError, TypeError, IndexError, KeyError, AttributeError,
         ArithmeticError, NotImplementedError,
     ) as error:  # fmt: skip
         text = (str(error) or repr(error)).splitlines()[0][:200]
         raise ModelError(f"the model can't be run for calibration: {text}") from error
-
-
-__all__ = ["blocks", "evaluator", "helper", "quantize", "run"]

@@ -109,8 +109,10 @@ class Weights:
 
 def rows_of(array: np.ndarray, axis: int | None) -> np.ndarray:
     """Weights as rows that have a scale each: along an axis, or (axis None) one row."""
-    return array.reshape(1, -1) if axis is None else np.moveaxis(array, axis, 0).reshape(
-        array.shape[axis], -1
+    return (
+        array.reshape(1, -1)
+        if axis is None
+        else np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
     )
 
 

@@ -13,6 +13,7 @@ from hwgen.frontend.convert.dialects import (
     BIPOLAR,
     DEQUANTIZE,
     FLOAT,
+    OWN,
     QUANT,
     QUANTIZE,
     TRUNC,
@@ -31,7 +32,7 @@ MOVES = frozenset(
     "Reshape Flatten Transpose Squeeze Unsqueeze Slice Split Gather DepthToSpace Expand Resize "
     "Upsample Identity Dropout MaxPool".split()
 )
-KEPT = QUANTIZE | DEQUANTIZE | QUANT | BIPOLAR | FLOAT
+KEPT = QUANTIZE | DEQUANTIZE | QUANT | BIPOLAR | FLOAT | {OWN}
 POSITIVE = frozenset("Relu Sigmoid HardSigmoid Softmax Abs".split())
 KEEPS_SIGN = MOVES | frozenset("Concat AveragePool GlobalAveragePool ReduceMean Pad".split())
 
@@ -122,7 +123,7 @@ class _Strip:
             scale, zero, bits = (self._constant(node, k) for k in (1, 2, 3))
             grid = Grid(scale, zero, *limits(node, bits))
             self.alias[result] = self._limited(node, grid, source)
-        elif op in FLOAT:
+        elif op in FLOAT | {OWN}:
             self.alias[result] = source
         elif op in BIPOLAR | TRUNC:
             raise ModelError(
