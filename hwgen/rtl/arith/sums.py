@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Const, Module, Value
 from amaranth.lib import data
 
 from hwgen.formats import Approximate, Arithmetic, Float
