@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from hwgen.errors import ConfigError
 from hwgen.formats.block import Block
@@ -57,10 +58,11 @@ class Arithmetic:
     sum is rounded, or Approximate. Products of lmul and pam stay in the operands' format.
     """
 
-    x: Format
-    w: Format
+    # Any: a Format, and str, Float or Approximate; which one goes with which is checked below.
+    x: Any
+    w: Any
     multiplier: str = "exact"
-    accumulator: str | Float | Approximate = "exact"
+    accumulator: Any = "exact"
 
     def __post_init__(self) -> None:
         floats = isinstance(self.x, Float) and isinstance(self.w, Float)
