@@ -9,7 +9,7 @@ from hwgen.formats.arithmetic import (
 )
 from hwgen.formats.block import Block
 from hwgen.formats.blocks import decode_block, encode_block
-from hwgen.formats.codec import cast, decode, encode
+from hwgen.formats.codec import cast, decode, encode, random_codes
 from hwgen.formats.fixed import Fixed
 from hwgen.formats.float import Exponent, Float
 from hwgen.formats.integer import Int, int_holding
@@ -39,4 +39,5 @@ __all__ = [
     "int_holding",
     "parse",
     "parse_arithmetic",
+    "random_codes",
 ]

@@ -183,3 +183,13 @@ def _encode_exponent(
     code = np.maximum(exponent - 1 + step + fmt.bias, fmt.min)
     code = np.minimum(code, fmt.nan - 1 if saturate else fmt.nan)
     return np.where(positive, code, fmt.nan).astype(np.int64)
+
+
+def random_codes(fmt: Int | Float, rng: np.random.Generator, size: tuple[int, ...]) -> np.ndarray:
+    """Codes of finite numbers, all as likely (of fnuz formats without negative ones)."""
+    if not isinstance(fmt, Float):
+        return rng.integers(fmt.min, fmt.max, size, endpoint=True)
+    signs = 1 if fmt.specials == "fnuz" else 2
+    return rng.integers(0, fmt.largest_code, size, endpoint=True) + fmt.sign * rng.integers(
+        0, signs, size
+    )

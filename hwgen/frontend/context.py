@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hwgen.errors import ModelError
-from hwgen.formats import Int, int_holding
+from hwgen.errors import ConfigError, ModelError
+from hwgen.formats import Arithmetic, Float, Int, int_holding, parse_arithmetic
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
@@ -28,6 +28,8 @@ from hwgen.frontend.values import (
 )
 from hwgen.ir import Graph, InputPort, OutputPort, Reorder, Requantize, Tensor
 from hwgen.ir import Node as GraphNode
+
+ARITH = "hwgen.arith"  # key of the metadata of nodes
 
 
 class Node:
@@ -51,6 +53,18 @@ class Node:
         )
         self.outputs = len(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
+        self._metadata = {entry.key: entry.value for entry in proto.metadata_props}
+
+    @property
+    def arith(self) -> Arithmetic | None:
+        """The arithmetic that a conversion noted in the node's metadata."""
+        text = self._metadata.get(ARITH)
+        if text is None:
+            return None
+        try:
+            return parse_arithmetic(text)
+        except ConfigError as error:
+            raise ModelError(f"its metadata {ARITH}: {error}") from error
 
     def having(self, *inputs: Value | None, **attributes) -> Node:
         """The same node with other inputs, and other attributes where any are given."""
@@ -117,6 +131,7 @@ class Context:
     graph: Graph
     place: dict[str, np.ndarray | None] = field(default_factory=dict)  # id -> position; None: free
     reach: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # per channel
+    unit: dict[str, Fraction] = field(default_factory=dict)  # of exact sums of floats' products
 
     # --- tensors ---------------------------------------------------------------------------------
 
@@ -126,7 +141,7 @@ class Context:
         size: tuple[int, ...],
         low: np.ndarray,
         high: np.ndarray,
-        fmt: Int | None = None,
+        fmt: Int | Float | None = None,
     ) -> str:
         """A new tensor whose channels stay within [low, high] (arrays (C,))."""
         name = self.graph.fresh(stem)
@@ -261,6 +276,11 @@ class Context:
         low, high = self.reach[tensor]
         return low[channel], high[channel]
 
+    def check_rounded(self, tensor: str) -> None:
+        """Refuse exact sums of floats' products: what reads them needs them rounded."""
+        if tensor in self.unit:
+            raise ModelError("reads a layer's sums; quantize its input")
+
     # --- requantization --------------------------------------------------------------------------
 
     def by_channel(self, numbers: list[Numbers], stream: Stream) -> list[np.ndarray]:
@@ -336,7 +356,7 @@ class Context:
     # --- ports -----------------------------------------------------------------------------------
 
     def input_port(
-        self, name: str, ids: np.ndarray, dtype, fmt: Int, target: Target | None = None
+        self, name: str, ids: np.ndarray, dtype, fmt: Int | Float, target: Target | None = None
     ) -> str:
         """A model input as a stream of codes whose order nothing has fixed yet; without a target
         it holds codes."""
@@ -357,7 +377,7 @@ class Context:
         self.graph.inputs.append(port)
         return tensor
 
-    def free_tensor(self, stem: str, elements: int, fmt: Int) -> str:
+    def free_tensor(self, stem: str, elements: int, fmt: Int | Float) -> str:
         """A new tensor whose order nothing has fixed yet."""
         tensor = self.graph.fresh(stem)
         self.graph.tensors[tensor] = Tensor((elements,), fmt)
