@@ -86,6 +86,10 @@ class Arithmetic:
         if whole != (self.accumulator == "int"):
             use = "int" if whole else "exact, fp32, bf16, fp16 or an-k-λ"
             raise ConfigError(f"{self}: sums of {self.x} must be {use}")
+        if isinstance(self.x, Block) and isinstance(self.w, Block) and self.x.size != self.w.size:
+            raise ConfigError(
+                f"{self}: blocks must have one size, not {self.x.size} and {self.w.size}"
+            )
         if isinstance(self.x, Block) and self.accumulator != "exact":
             raise ConfigError(f"{self}: sums of blocks must be exact")
         if self.accumulator == "exact" and not whole and (width := self.exact_bits) > WIDEST:
