@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
@@ -58,25 +59,21 @@ class ApproximateSum:
         """Numbers of a float (float64) as partial sums."""
         return self._enter((fmt, a))
 
-    def _enter(self, *factors) -> State:
-        sign, sig, exp, value, infinite = 0, 1, -self.psum.bits - self.lsb, 1.0, False
-        bits = 0
-        for fmt, values in factors:
-            values = np.asarray(values, np.float64)
-            if self.flush:
-                values = flushed(fmt, values)
-            significand, field = _parts(fmt, values)
-            sign = sign ^ np.signbit(values).astype(np.int64)
-            sig, exp = sig * significand, exp + field + fmt.unit + fmt.man
-            with np.errstate(invalid="ignore"):
-                value = value * values  # for inf * 0
-            infinite, bits = infinite | ~np.isfinite(values), bits + fmt.man + 1
-        shift = self.psum.bits - bits
-        exp = np.where(sig == 0, 0, exp)
+    def _enter(self, *factors: tuple[Float, np.ndarray]) -> State:
+        values = [np.asarray(v, np.float64) for _, v in factors]
+        if self.flush:
+            values = [flushed(fmt, v) for (fmt, _), v in zip(factors, values, strict=True)]
+        with np.errstate(invalid="ignore"):
+            value = reduce(np.multiply, values)
+        parts = [_parts(fmt, v) for (fmt, _), v in zip(factors, values, strict=True)]
+        sig = reduce(np.multiply, [significand for significand, _ in parts])
+        shift = self.psum.bits - sum(fmt.man + 1 for fmt, _ in factors)
+        origin = self.psum.bits + self.lsb - sum(fmt.unit + fmt.man for fmt, _ in factors)
+        exp = np.where(sig == 0, 0, reduce(np.add, [field for _, field in parts]) - origin)
         sig = sig << shift if shift >= 0 else sig >> -shift
-        most = (1 << self.psum.bits) - 1
-        sign = np.where(np.isnan(value), 0, sign)
-        return State(sign, np.where(infinite, INFINITE, exp), np.where(infinite, most, sig))
+        finite, most = np.isfinite(value), (1 << self.psum.bits) - 1
+        sign = (np.signbit(value) & ~np.isnan(value)).astype(np.int64)
+        return State(sign, np.where(finite, exp, INFINITE), np.where(finite, sig, most))
 
     def add(self, a: State, b: State) -> State:
         """a + b: the operand of the lesser exponent (b of equals) is shifted right, what leaves is

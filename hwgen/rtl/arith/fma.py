@@ -73,9 +73,9 @@ class Fma(wiring.Component):
 class ApproximateFma(wiring.Component):
     """o = i_a * i_b + i_c, i_c and o partial sums of an-k-λ; see `ApproximateAdd`.
 
-    Latency: `stages` cycles of `i_ce`; initiation interval: 1. Parameters: `psum`; `x`, `w`, formats
-    of the factors; `stages`, those of the adder; `flush`: subnormal factors count as zeros; `exact`:
-    normalize exactly. Members: `i_ce` (with stages only), `i_a`, `i_b`: codes, `i_c`, `o`.
+    Latency: `stages` cycles of `i_ce`; initiation interval: 1. Parameters: `psum`; `x`, `w`,
+    formats of the factors; `stages`, those of the adder; `flush`: subnormal factors count as zeros;
+    `exact`: normalize exactly. Members: `i_ce` (with stages only), `i_a`, `i_b`: codes, `i_c`, `o`.
     Tested: all pairs of e4m3fn, corners of bf16, against the golden.
     """
 
