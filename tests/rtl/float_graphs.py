@@ -88,7 +88,7 @@ def _cases(names: list[str], seeds: int) -> list:
 
 
 CASES = {
-    "tmp_r": _cases(["bf16", "fp16", "fp16+fp16", "bf16+bf16", "e4m3fn+fp32"], 8),
+    "tmp_r": _cases(["bf16:pam+an-2-2", "bf16+an-1-2", "e4m3fn:lmul", "fp16", "bf16+an-2-2-24"], 1),
     "floats_exact": _cases(ARITHMETICS[:6], 2),
     "floats_products": _cases(ARITHMETICS[6:10], 2),
     "floats_rounded": _cases(ARITHMETICS[10:14], 8),

@@ -72,12 +72,12 @@ def rounded_product(
     magnitude = (_flushed if flush else _gradual)(m, arith, x, w, dsp, cut)
     top = fmt.bits - 1
     over = fmt.largest_code + (not saturate and fmt.specials != "none")
-    number = Mux(magnitude > fmt.largest_code, Const(over, top), magnitude[:top])
+    too_large, largest = magnitude > fmt.largest_code, Const(over, top + 1)
+    number = Mux(too_large, largest, magnitude[:top])
     number = Mux(zero | (magnitude < 1 << fmt.man) if flush else zero, 0, number)
-    if fmt.infinity is not None:
-        number = Mux(infinite, fmt.infinity, number)
-    if fmt.specials == "fnuz":  # 0 has no sign
-        sign = sign & number[:top].any()
+    number = Mux(infinite, over if fmt.infinity is None else fmt.infinity, number)
+    if fmt.specials == "fnuz":  # 0 has no sign, and what would be -0 is NaN
+        sign = sign & number[:top].any() | number[top]
     number = Cat(number[:top], sign)
     m.d.comb += code.eq(number if fmt.nan is None else Mux(nan, fmt.nan, number))
     return code
