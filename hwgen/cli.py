@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -148,6 +149,39 @@ def simulate(
         print(f"hardware and golden model differ: {result.mismatch}")
         raise typer.Exit(1)
     print("hardware equals the golden model")
+
+
+@app.command()
+def formats(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A format or an arithmetic.")
+    ] = None,
+) -> None:
+    """List the number formats, or show one, or the parts of an arithmetic."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from hwgen.formats.arithmetic import GRAMMAR
+    from hwgen.formats.describe import COLUMNS, FAMILIES, catalogue, describe
+
+    def show(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: bool = False) -> None:
+        table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+        for k, head in enumerate(header):
+            table.add_column(head, justify="right" if right and k else "left")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        _console().print(table)
+
+    if name is None:
+        show(("format", "bits", "layout", "largest", "least > 0", "special values"), catalogue())
+        show(("also", "parameters", "meaning"), FAMILIES)
+        print(f"arithmetics: {GRAMMAR}")
+        return
+    found = describe(name)
+    show((found.title, ""), found.facts)
+    if found.values:
+        show(("code", *(f"+{k}" for k in range(COLUMNS))), found.values, right=True)
 
 
 @app.command()

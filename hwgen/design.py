@@ -23,7 +23,7 @@ from hwgen.emit.top import top_ports
 from hwgen.emit.verilog import verilog
 from hwgen.engines.bench import bench_files
 from hwgen.errors import ModelError
-from hwgen.formats import Arithmetic
+from hwgen.formats import Arithmetic, random_codes
 from hwgen.frontend import load, read
 from hwgen.frontend.convert import Arrays, Options, convert
 from hwgen.golden.compare import differing
@@ -203,8 +203,7 @@ class Design:
         codes = {}
         for port in self.graph.inputs:
             tensor = self.graph.tensors[port.tensor]
-            size = (4, tensor.elements)
-            codes[port.name] = rng.integers(tensor.fmt.min, tensor.fmt.max + 1, size)
+            codes[port.name] = random_codes(tensor.fmt, rng, (4, tensor.elements))
         results = golden.run(self.graph, codes)
         arrays = {f"in_{k}": codes[p.name] for k, p in enumerate(self.graph.inputs)}
         arrays |= {f"out_{k}": results[p.name] for k, p in enumerate(self.graph.outputs)}

@@ -11,9 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwgen.formats import Approximate
 from hwgen.ir import (
+    ADDER_STAGES,
     Add,
     Concat,
+    Convert,
+    FloatAdd,
     Fork,
     Graph,
     Linear,
@@ -91,7 +95,11 @@ def _window(node: Window, x: Tensor, y: Tensor) -> list[Process]:
 
 
 def _linear(node: Linear, x: Tensor, y: Tensor) -> list[Process]:
-    return _every(x.words, x.words // y.words, 4 + (node.simd - 1).bit_length())
+    levels = (node.simd - 1).bit_length()
+    if node.rounds:  # adders: products of several lanes, their tree, partial sums, merging
+        levels = ((node.simd > 1) + levels + 1 + node.merges) * ADDER_STAGES
+        levels += isinstance(node.arithmetic.accumulator, Approximate)
+    return _every(x.words, x.words // y.words, 4 + levels)
 
 
 def _pool(_node: Pool, x: Tensor, y: Tensor) -> list[Process]:
@@ -152,6 +160,8 @@ TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Reduce: _reduce,
     Requantize: _requantize,
     Add: _add,
+    Convert: lambda _node, x, _y: _each(x.words, 5),
+    FloatAdd: lambda _node, x, _b, _y: _each(x.words, ADDER_STAGES + 2),
     Multiply: lambda _node, x, _b, _y: _each(x.words, 2),
     Reorder: _reorder,
     Concat: _concat,

@@ -11,8 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hwgen.errors import ConfigError, ModelError
-from hwgen.formats import Arithmetic, Int, int_holding, parse_arithmetic
+from hwgen.errors import ModelError
+from hwgen.formats import Arithmetic, Float, Int, int_holding, parse_arithmetic
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
@@ -29,7 +29,7 @@ from hwgen.frontend.values import (
 from hwgen.ir import Graph, InputPort, OutputPort, Reorder, Requantize, Tensor
 from hwgen.ir import Node as GraphNode
 
-ARITH = "hwgen.arith"  # key of the metadata of nodes
+ARITH = "hwgen.arith"  # the key of a node's arithmetic in its metadata
 
 
 class Node:
@@ -53,18 +53,8 @@ class Node:
         )
         self.outputs = len(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
-        self._metadata = {entry.key: entry.value for entry in proto.metadata_props}
-
-    @property
-    def arith(self) -> Arithmetic | None:
-        """The arithmetic that a conversion noted in the node's metadata."""
-        text = self._metadata.get(ARITH)
-        if text is None:
-            return None
-        try:
-            return parse_arithmetic(text)
-        except ConfigError as error:
-            raise ModelError(f"its metadata {ARITH}: {error}") from error
+        chosen = [entry.value for entry in proto.metadata_props if entry.key == ARITH]
+        self._arith = parse_arithmetic(chosen[0]) if chosen else None
 
     def having(self, *inputs: Value | None, **attributes) -> Node:
         """The same node with other inputs, and other attributes where any are given."""
@@ -73,6 +63,11 @@ class Node:
         if attributes:
             other._attributes = {k: helper.make_attribute(k, v) for k, v in attributes.items()}
         return other
+
+    @property
+    def arith(self) -> Arithmetic | None:
+        """The arithmetic that the model's conversion chose for it."""
+        return self._arith
 
     def attribute(self, name: str, default=None):
         """An attribute's value."""
@@ -131,6 +126,7 @@ class Context:
     graph: Graph
     place: dict[str, np.ndarray | None] = field(default_factory=dict)  # id -> position; None: free
     reach: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # per channel
+    unit: dict[str, Fraction] = field(default_factory=dict)  # of exact sums of floats' products
 
     # --- tensors ---------------------------------------------------------------------------------
 
@@ -140,7 +136,7 @@ class Context:
         size: tuple[int, ...],
         low: np.ndarray,
         high: np.ndarray,
-        fmt: Int | None = None,
+        fmt: Int | Float | None = None,
     ) -> str:
         """A new tensor whose channels stay within [low, high] (arrays (C,))."""
         name = self.graph.fresh(stem)
@@ -275,6 +271,11 @@ class Context:
         low, high = self.reach[tensor]
         return low[channel], high[channel]
 
+    def check_rounded(self, tensor: str) -> None:
+        """Refuse exact sums of floats' products: what reads them needs them rounded."""
+        if tensor in self.unit:
+            raise ModelError("reads a layer's sums; quantize its input")
+
     # --- requantization --------------------------------------------------------------------------
 
     def by_channel(self, numbers: list[Numbers], stream: Stream) -> list[np.ndarray]:
@@ -350,7 +351,7 @@ class Context:
     # --- ports -----------------------------------------------------------------------------------
 
     def input_port(
-        self, name: str, ids: np.ndarray, dtype, fmt: Int, target: Target | None = None
+        self, name: str, ids: np.ndarray, dtype, fmt: Int | Float, target: Target | None = None
     ) -> str:
         """A model input as a stream of codes whose order nothing has fixed yet; without a target
         it holds codes."""
@@ -371,7 +372,7 @@ class Context:
         self.graph.inputs.append(port)
         return tensor
 
-    def free_tensor(self, stem: str, elements: int, fmt: Int) -> str:
+    def free_tensor(self, stem: str, elements: int, fmt: Int | Float) -> str:
         """A new tensor whose order nothing has fixed yet."""
         tensor = self.graph.fresh(stem)
         self.graph.tensors[tensor] = Tensor((elements,), fmt)

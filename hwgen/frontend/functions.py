@@ -6,12 +6,13 @@ Both are defined by what the model computes in float32, the function itself in f
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from fractions import Fraction
 
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import ROUND
+from hwgen.formats import ROUND, Float, decode, encode
 from hwgen.frontend.context import Node, sample_shape
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import Codes, Mapped, Stream, uniform
@@ -28,13 +29,15 @@ def quantized(node: Node, value: Mapped, target: Target) -> Codes:
     (term,) = value.real.terms
     if context.place[term.stream.tensor] is None:
         context.settle(term.stream, term.stream.ids, sample_shape(term.stream.ids), node.name)
-    bits = context.graph.tensors[term.stream.tensor].fmt.bits
-    if bits <= MOST_LOOKUP_BITS and np.size(term.scale) == np.size(value.real.offset) == 1:
+    context.check_rounded(term.stream.tensor)
+    fmt = context.graph.tensors[term.stream.tensor].fmt
+    if fmt.bits <= MOST_LOOKUP_BITS and np.size(term.scale) == np.size(value.real.offset) == 1:
         return _lookup(node, value, target)
-    if not value.rising or target.most - target.least > MOST_LEVELS:
+    floats = isinstance(target.fmt, Float) or isinstance(fmt, Float)
+    if floats or not value.rising or target.most - target.least > MOST_LEVELS:
         raise ModelError(
             f"{value.name} is a function of a value that is not quantized; quantize its input"
-            + (f", or its result to {MOST_LEVELS} levels" if value.rising else "")
+            + (f", or its result to {MOST_LEVELS} levels" if value.rising and not floats else "")
         )
     return _compared(node, value, target)
 
@@ -44,6 +47,8 @@ def _codes(value: Mapped, target: Target, x: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):  # what is too large for float32 is clamped too
         y = value.function(x.astype(np.float64)).astype(np.float32)
         y = y / np.float32(float(target.scale))
+    if isinstance(target.fmt, Float):
+        return encode(target.fmt, y.astype(np.float64))
     finite = np.clip(y.astype(np.float64), -(2.0**40), 2.0**40)
     codes = [ROUND[target.rounding](Fraction(v)) + target.zero for v in finite.tolist()]
     return np.clip(np.array(codes, dtype=np.int64), target.least, target.most)
@@ -56,7 +61,10 @@ def _lookup(node: Node, value: Mapped, target: Target) -> Codes:
     source = term.stream.tensor
     fmt = context.graph.tensors[source].fmt
     scale, offset = (Fraction(np.ravel(v)[0]) for v in (term.scale, value.real.offset))
-    reals = [code * scale + offset for code in range(fmt.min, fmt.max + 1)]
+    numbers: Iterable = range(fmt.min, fmt.max + 1)
+    if isinstance(fmt, Float):  # codes of infinity and NaN don't occur
+        numbers = np.nan_to_num(decode(fmt, np.arange(fmt.max + 1)), posinf=0, neginf=0).tolist()
+    reals = [Fraction(number) * scale + offset for number in numbers]
     for limit, cut in ((value.real.low, max), (value.real.high, min)):
         if limit is not None:
             bound = uniform(limit, "the limit of its input")

@@ -16,6 +16,7 @@ from hwgen.errors import ModelError
 from hwgen.frontend import (
     constants,
     ops_arithmetic,
+    ops_floats,
     ops_functions,
     ops_layers,
     ops_layout,
@@ -27,6 +28,7 @@ from hwgen.frontend import (
     standin,
 )
 from hwgen.frontend.context import Context, Node
+from hwgen.frontend.floats import narrowed
 from hwgen.frontend.read import DOMAINS, input_shape, node_names, read
 from hwgen.frontend.values import (
     Codes,
@@ -53,6 +55,7 @@ LOWER = {
     **ops_functions.LOWER,
     **ops_qoperator.LOWER,
     **ops_qonnx.LOWER,
+    **ops_floats.LOWER,
 }
 ADVICE = {
     "DynamicQuantizeLinear": "quantize statically, with onnxruntime.quantization.quantize_static",
@@ -263,7 +266,7 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
         if isinstance(result, Codes):
             port = walk.context.code_port(value.name, result)
         elif isinstance(result, Real):
-            port = walk.context.real_port(value.name, result)
+            port = walk.context.real_port(value.name, narrowed(walk.context, value.name, result))
         else:
             raise ModelError(
                 f"output {value.name!r} does not depend on a quantized input: quantize the "

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import int_holding
+from hwgen.formats import Float, int_holding
 from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import Node, numbers, one_term
 from hwgen.frontend.ops_functions import combined, mapped
@@ -87,6 +87,10 @@ def _product(node: Node) -> Real:
         raise ModelError("multiplies a value whose zero is no code; quantize both inputs")
     zeros = int(operands[0][2]), int(operands[1][2])
     tensors, lead = context.aligned([stream for stream, _, _ in operands], node.name)
+    for tensor in tensors:
+        context.check_rounded(tensor)
+        if isinstance(context.graph.tensors[tensor].fmt, Float):
+            raise ModelError("multiplies two tensors of floats; quantize both to integers")
     ranges = [
         [limit - zero for limit in context.reach[tensor]]
         for tensor, zero in zip(tensors, zeros, strict=True)

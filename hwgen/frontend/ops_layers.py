@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import int_holding
+from hwgen.formats import Float, int_holding
 from hwgen.frontend.context import Node, numbers, one_term, weights
+from hwgen.frontend.floats import linear
 from hwgen.frontend.ops_arithmetic import fitting
 from hwgen.frontend.scales import Whole, check_sums, whole
 from hwgen.frontend.values import (
@@ -37,7 +39,8 @@ def conv(node: Node) -> Value:
             f"2-D are supported"
         )
     if rank == 1:  # a line is an image of width 1
-        w = Scaled(w.codes[..., None], w.scale[..., None] if w.scale.ndim else w.scale)
+        scale = w.scale[..., None] if w.scale.ndim else w.scale
+        w = replace(w, codes=w.codes[..., None], scale=scale)
     outputs, per_group, *kernel = w.codes.shape
     groups = node.attribute("group", 1)
     declared = node.attribute("kernel_shape", kernel[:rank])
@@ -53,7 +56,7 @@ def conv(node: Node) -> Value:
     rows, columns = window.output_image
     parts = whole(w)
     weight = parts.products.reshape(groups, outputs // groups, per_group, -1).transpose(0, 1, 3, 2)
-    result = _linear(node, window, weight, (rows, columns, outputs))
+    result = _linear(node, window, weight, (rows, columns, outputs), fmt=w.fmt)
     places = np.arange(rows * columns * outputs).reshape(rows, columns, outputs)
     ids = places.transpose(2, 0, 1)[None]
     ids = ids[..., 0] if rank == 1 else ids
@@ -73,9 +76,10 @@ def _bias(node: Node, outputs: int) -> Numbers:
 
 
 def _affine(node, result, ids, scale, zero, weight, bias, place) -> Real:
-    """Accumulators as real numbers: acc * scale + bias - scale * zero * (sum of weights)."""
+    """Accumulators as real numbers: acc * scale + bias - scale * zero * (sum of weights); floats
+    have no zero point."""
     sums = exact(weight.sum(axis=(2, 3)).ravel())
-    scale = np.broadcast_to(scale, sums.shape)
+    scale = np.broadcast_to(scale * node.context.unit.get(result, 1), sums.shape)
     offset = bias - scale * sums * zero
     return Real((Term(Stream(result, ids), scale.reshape(place)),), offset.reshape(place))
 
@@ -92,10 +96,19 @@ def per_output(scale: Numbers, axis: int, outputs: int) -> Numbers:
 
 
 def _linear(
-    node: Node, window: Window, weight: np.ndarray, size: tuple[int, ...], part: str = ""
+    node: Node,
+    window: Window,
+    weight: np.ndarray,
+    size: tuple[int, ...],
+    part: str = "",
+    fmt: Float | None = None,
 ) -> str:
-    """Append the Linear behind a Window, called as the node and `part`; returns its tensor."""
+    """Append the Linear behind a Window, called as the node and `part`; returns its tensor. `fmt`:
+    of weights that are codes of floats."""
     context = node.context
+    if fmt is not None or isinstance(context.graph.tensors[window.input].fmt, Float):
+        return linear(node, window, weight, fmt, size, node.name + part)
+    context.check_rounded(window.input)
     low, high = context.reach[window.input]
     channels = window.image[2]
     low, high = (
@@ -132,7 +145,7 @@ def gemm(node: Node, trans_b: bool | None = None) -> Value:
     w = _matrix_weights(node)
     if not (node.attribute("transB", 0) if trans_b is None else trans_b):
         w = transposed(w)
-    y = _matrix(node, x, Scaled(w.codes, np.asarray(w.scale * alpha)))
+    y = _matrix(node, x, replace(w, scale=np.asarray(w.scale * alpha)))
     if node.input(2) is None:
         return y
     return y.affine(exact(1), fitting(node.input(2), y, "bias") * beta)
@@ -147,14 +160,14 @@ def _matrix_weights(node: Node) -> Scaled:
 
 def transposed(w: Scaled) -> Scaled:
     """A matrix of weights with its outputs first."""
-    return Scaled(w.codes.T, w.scale.T)
+    return replace(w, codes=w.codes.T, scale=w.scale.T)
 
 
 def matmul(node: Node) -> Value:
     """MatMul with a constant matrix, a vector, or a matrix for each of several."""
     x, w = node.real(0), weights(node.input(1))
     if w.codes.ndim == 1:
-        y = _matrix(node, x, Scaled(w.codes[None], w.scale))
+        y = _matrix(node, x, replace(w, codes=w.codes[None]))
         return rearrange(y, lambda a: a[..., 0])
     if w.codes.ndim > 2:
         return _stacked(node, x, w)
@@ -180,7 +193,7 @@ def _stacked(node: Node, x: Real, w: Scaled) -> Value:
     weight = np.broadcast_to(w.codes, (*stack, inputs, outputs)).reshape(-1, inputs, outputs)
     weight = weight.transpose(0, 2, 1)[:, :, None]
     size = (count, weight.shape[0] * outputs)
-    result = _linear(node, window, weight, size if count > 1 else size[1:])
+    result = _linear(node, window, weight, size if count > 1 else size[1:], fmt=w.fmt)
     places = np.arange(size[0] * size[1]).reshape(count, -1, outputs).transpose(1, 0, 2)
     places = places.reshape(*stack, count, outputs)
     scales = scale * factor[..., 0, :].ravel()
@@ -209,10 +222,10 @@ def _matrix(node: Node, x: Real, w: Scaled) -> Real:
     window = _row_window(node, stream, rows, zero)
     out_size = (outputs,) if len(rows) == 1 else (len(rows), outputs)
     shaped = parts.products.reshape(1, outputs, 1, inputs)
-    if _splits(parts, context.graph.tensors[window.input].fmt.bits):
+    if w.fmt is None and _splits(parts, context.graph.tensors[window.input].fmt.bits):
         result = _blocks(node, window, parts, out_size)
     else:
-        result = _linear(node, window, shaped, out_size)
+        result = _linear(node, window, shaped, out_size, fmt=w.fmt)
     out_ids = np.arange(len(rows) * outputs).reshape(*ids.shape[:-1], outputs)
     place = (*[1] * (ids.ndim - 1), outputs)
     return _affine(node, result, out_ids, scale * parts.unit, zero, shaped, ZERO, place)

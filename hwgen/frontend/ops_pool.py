@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.formats import Float
 from hwgen.frontend.constants import scalar_list
 from hwgen.frontend.context import Node, one_term
+from hwgen.frontend.floats import linear, ones
 from hwgen.frontend.values import Codes, Real, Stream, Term, Value, exact
-from hwgen.frontend.windows import pair, sliding
+from hwgen.frontend.windows import pair, placed, sliding
 from hwgen.ir import Pool, Reduce, Window
 
 
@@ -24,11 +26,20 @@ def _pool(node: Node, window: Window, kind: str, rank: int) -> Stream:
     """Append the Pool behind a Window."""
     context = node.context
     low, high = context.reach[window.input]
-    if kind == "sum":
-        low, high = np.minimum(low, 0) * window.positions, np.maximum(high, 0) * window.positions
-    fmt = context.graph.tensors[window.input].fmt if kind == "max" else None
     size = (*window.output_image, window.image[2])
+    ids = np.arange(int(np.prod(size))).reshape(size).transpose(2, 0, 1)[None]
+    ids = ids[..., 0] if rank == 1 else ids
+    held = context.graph.tensors[window.input].fmt
+    if kind == "sum" and isinstance(held, Float):
+        weight = ones(held, window.image[2], window.positions)
+        return Stream(linear(node, window, weight, held, size, node.name), ids)
+    if kind == "sum":
+        context.check_rounded(window.input)
+        low, high = np.minimum(low, 0) * window.positions, np.maximum(high, 0) * window.positions
+    fmt = held if kind == "max" else None
     result = context.tensor(f"{node.name}_pooled", size, low, high, fmt)
+    if window.input in context.unit:
+        context.unit[result] = context.unit[window.input]
     context.add(
         Pool(
             name=context.unique(node.name),
@@ -37,10 +48,10 @@ def _pool(node: Node, window: Window, kind: str, rank: int) -> Stream:
             kind=kind,
             taps=window.positions,
             block=window.block,
+            fmt=held if isinstance(held, Float) else None,
         )
     )
-    ids = np.arange(int(np.prod(size))).reshape(size).transpose(2, 0, 1)[None]
-    return Stream(result, ids[..., 0] if rank == 1 else ids)
+    return Stream(result, ids)
 
 
 def max_pool(node: Node) -> Value:
@@ -65,7 +76,13 @@ def max_pool(node: Node) -> Value:
 def _max_pool(node: Node, stream: Stream) -> Stream:
     tensor, image, rank = _pool_image(node, stream)
     kernel = pair(node.attribute("kernel_shape", []), rank)
-    least = int(node.context.reach[tensor][0].min())
+    fmt = node.context.graph.tensors[tensor].fmt
+    if isinstance(fmt, Float):
+        least = fmt.sign | fmt.largest_code
+    elif tensor in node.context.unit:
+        least = fmt.min
+    else:
+        least = int(node.context.reach[tensor][0].min())
     window = sliding(node, tensor, image, kernel, rank, least)
     return _pool(node, window, "max", rank)
 
@@ -87,7 +104,7 @@ def average_pool(node: Node) -> Value:
     counts, insides = (a.reshape(1, 1, *pooled.ids.shape[2:]) for a in (count, inside))
     if (counts == counts.flat[0]).all() and (insides == insides.flat[0]).all():
         counts, insides = counts.ravel()[0], insides.ravel()[0]
-    divided = scale / exact(counts)
+    divided = scale * node.context.unit.get(pooled.tensor, 1) / exact(counts)
     return Real((Term(pooled, divided),), exact(insides) * divided * -zero)
 
 
@@ -142,19 +159,40 @@ def _mean(node: Node, x: Real, axes: list[int], keep: bool) -> Real:
     else:
         order, rows = np.arange(moved.shape[1]), np.arange(count)
     tensor = context.settle(stream, moved[rows][:, order], moved.shape, node.name)
-    low, high = context.reached(tensor, np.arange(moved.shape[1]))
-    result = context.tensor(f"{node.name}_sum", (moved.shape[1],), low * count, high * count)
-    context.place[result] = np.argsort(order)
     seen = context.graph.tensors[tensor]
     if seen.channels != moved.shape[1]:
         raise ModelError(
             f"averages over axes {axes}, which do not hold whole rows of the stream; average over "
             "all positions or over the channels"
         )
-    context.add(Reduce(name=context.unique(node.name), inputs=(tensor,), outputs=(result,)))
+    result = _row_sum(node, tensor, count)
+    context.place[result] = np.argsort(order)
+    scale = scale * context.unit.get(result, 1)
     size = [1 if a in axes else n for a, n in enumerate(ids.shape) if keep or a not in axes]
     out = Stream(result, np.arange(moved.shape[1]).reshape(size))
     return Real((Term(out, exact(scale / count)),), exact(-zero * scale))
+
+
+def _row_sum(node: Node, tensor: str, count: int) -> str:
+    """The sum of all rows of a tensor; of floats by a layer whose weights are 1."""
+    context, seen = node.context, node.context.graph.tensors[tensor]
+    channels = seen.channels
+    if isinstance(seen.fmt, Float):
+        window = Window(
+            name=context.unique(f"{node.name}.window"),
+            inputs=(tensor,),
+            outputs=(context.graph.fresh(f"{tensor}_windows"),),
+            image=(count, 1, channels),
+            kernel=(count, 1),
+            block=channels,
+        )
+        weight = ones(seen.fmt, channels, count)
+        return linear(node, placed(node, window), weight, seen.fmt, (channels,), node.name)
+    context.check_rounded(tensor)
+    low, high = context.reached(tensor, np.arange(channels))
+    result = context.tensor(f"{node.name}_sum", (channels,), low * count, high * count)
+    context.add(Reduce(name=context.unique(node.name), inputs=(tensor,), outputs=(result,)))
+    return result
 
 
 LOWER = {

@@ -9,8 +9,10 @@ import numpy as np
 from onnx import TensorProto
 
 from hwgen.errors import ModelError
-from hwgen.formats import Int
+from hwgen.formats import Float, Int
+from hwgen.formats.float import NAMED
 from hwgen.frontend.context import Context, Node, one_term, sample_shape
+from hwgen.frontend.floats import add, convert, floating
 from hwgen.frontend.functions import quantized
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
@@ -37,13 +39,24 @@ FORMATS = {
     for bits in (16, 8, 4, 2)
     for signed in (True, False)
 }
-NAMES = ", ".join(FORMATS)
-KINDS = {getattr(TensorProto, name.upper()): name for name in FORMATS}  # output_dtype -> name
+# Floats by the name of their NumPy type.
+FLOATS = {
+    "float8_e4m3fn": NAMED["e4m3fn"],
+    "float8_e4m3fnuz": NAMED["e4m3fnuz"],
+    "float8_e5m2": NAMED["e5m2"],
+    "float8_e5m2fnuz": NAMED["e5m2fnuz"],
+    "float4_e2m1fn": NAMED["e2m1"],
+}
+NAMES = ", ".join([*FORMATS, *FLOATS])
+KINDS = {  # output_dtype -> name
+    getattr(TensorProto, name.upper().replace("_", "").replace("FLOAT4E2M1FN", "FLOAT4E2M1")): name
+    for name in (*FORMATS, *FLOATS)
+}
 
 
 def quantize(node: Node) -> Value:
     """QuantizeLinear: of an input port, of the hardware's values, or of the host's at the end."""
-    node.attribute("saturate", 1)
+    saturate = node.attribute("saturate", 1)
     axis, block = node.attribute("axis", 1), node.attribute("block_size", 0)
     kind = node.attribute("output_dtype", 0)
     node.attribute("precision", 0)
@@ -53,6 +66,8 @@ def quantize(node: Node) -> Value:
     if block:
         raise ModelError("quantizes activations in blocks; quantize them per tensor")
     target = target_of(node, 1, 2, kind)
+    if isinstance(target.fmt, Float) and not saturate:
+        raise ModelError("saturate=0 turns large numbers into NaN; export it with saturate=1")
     return on_host(value, target) if isinstance(value, Hosted) else to_codes(node, value, target)
 
 
@@ -100,6 +115,12 @@ def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
         return join(node, parts, value.axis, target.fmt)
     real = node.having(value).real(0)
     stem = _stem(context, real)
+    floats = any(floating(context, term.stream.tensor) for term in real.terms)
+    floats |= isinstance(target.fmt, Float)
+    if floats and len(real.terms) == 1:
+        return convert(context, real, target, f"{_maker(context, real)}.requantize", stem)
+    if floats and len(real.terms) == 2:
+        return add(node, real, target, stem)
     if len(real.terms) == 1:
         return context.requantize(real, target, f"{_maker(context, real)}.requantize", stem)
     return _add(node, real, target, stem)
@@ -154,6 +175,9 @@ def from_codes(
     zeros = np.asarray(0) if node.input(places[2]) is None else _zeros(node, places[2], value)
     if isinstance(value, Constant):
         size = value.array.shape
+        if fmt := FLOATS.get(value.array.dtype.name):
+            codes = value.array.view(np.uint8).astype(np.int64)
+            return Scaled(codes, along(scale, axis, size, block), fmt)
         if value.array.dtype.kind not in "iu" and value.array.dtype.name not in FORMATS:
             raise ModelError(f"dequantizes {value.array.dtype}; use integers of 2 to 32 bits")
         scale, zeros = (along(a, axis, size, block) for a in (scale, zeros))
@@ -171,11 +195,20 @@ def from_codes(
 def _zeros(node: Node, place: int, value: Value | None) -> np.ndarray:
     """Zero points, which have the type of the codes."""
     zeros = node.constant(place, "zero point")
+    if zeros.dtype.name in FLOATS:
+        return _no_zero(zeros)
     codes = value.array.dtype if isinstance(value, Constant) else getattr(value, "fmt", None)
     narrowed = isinstance(value, Codes) and value.fmt.bits < 8
     if codes is not None and not narrowed and zeros.dtype.name != str(codes):
         raise ModelError(f"its zero point is {zeros.dtype}, its codes are {codes}")
     return zeros.astype(np.int64)
+
+
+def _no_zero(zeros: np.ndarray) -> np.ndarray:
+    """The zero points of floats, all 0."""
+    if zeros.astype(np.float32).any():
+        raise ModelError("has a zero point that is not 0, which floats don't have")
+    return np.zeros(zeros.shape, dtype=np.int64)
 
 
 def along(array: np.ndarray, axis: int, size: tuple[int, ...], block: int = 0) -> np.ndarray:
@@ -219,13 +252,16 @@ def target_of(node: Node, scale: int, zero: int, kind: int = 0) -> Target:
     return Target(scales.ravel()[0], int(zeros.ravel()[0]), fmt)
 
 
-def _zero(node: Node, place: int, kind: int) -> tuple[np.ndarray, Int]:
+def _zero(node: Node, place: int, kind: int) -> tuple[np.ndarray, Int | Float]:
     """Zero points, and the format that their type or the attribute `output_dtype` names."""
     if node.input(place) is None:
         if kind not in (0, *KINDS):
             raise ModelError(f"quantizes to a type that is not supported; use {NAMES}")
-        return np.zeros((), dtype=np.int64), FORMATS[KINDS.get(kind, "uint8")]
+        name = KINDS.get(kind, "uint8")
+        return np.zeros((), dtype=np.int64), (FORMATS | FLOATS)[name]
     array = node.constant(place, "zero point")
+    if fmt := FLOATS.get(array.dtype.name):
+        return _no_zero(array), fmt
     if array.dtype.name not in FORMATS:
         raise ModelError(f"quantizes to {array.dtype}; {NAMES} are supported")
     return array.astype(np.int64), FORMATS[array.dtype.name]

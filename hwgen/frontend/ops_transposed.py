@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -11,7 +11,7 @@ from hwgen.errors import ModelError
 from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import Node, weights
 from hwgen.frontend.ops_layers import conv, per_output
-from hwgen.frontend.values import Numbers, Scaled, Value, rearrange
+from hwgen.frontend.values import Numbers, Value, rearrange
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def conv_transpose(node: Node) -> Value:
     befores, afters = zip(*(axis.pads for axis in axes), strict=True)
     phases = conv(
         node.having(
-            x, Scaled(_phases(w.codes, groups, axes), scale), bias,
+            x, replace(w, codes=_phases(w.codes, groups, axes), scale=scale), bias,
             group=groups, pads=[*befores, *afters],
         )
     )  # fmt: skip

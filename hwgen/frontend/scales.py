@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.formats import Float
 from hwgen.frontend.values import Numbers, Scaled, exact
 
 # The golden model computes in int64, and adds and rounds sums of up to this many bits.
@@ -18,11 +19,12 @@ SUM_BITS = 62
 @dataclass(frozen=True, eq=False)
 class Whole:
     """Weights codes * factors * unit: int64 `codes` and `factors` (outputs, ...), and `unit`, one
-    number or (outputs,)."""
+    number or (outputs,). Codes of floats, in `fmt`, have no factors."""
 
     codes: np.ndarray
     factors: np.ndarray
     unit: Numbers
+    fmt: Float | None = None
 
     @property
     def products(self) -> np.ndarray:
@@ -38,7 +40,7 @@ class Whole:
 
     def picked(self, inputs: np.ndarray) -> Whole:
         """A matrix's inputs in another order."""
-        return Whole(self.codes[:, inputs], self.factors[:, inputs], self.unit)
+        return replace(self, codes=self.codes[:, inputs], factors=self.factors[:, inputs])
 
 
 def whole(w: Scaled) -> Whole:
@@ -50,10 +52,14 @@ def whole(w: Scaled) -> Whole:
         unit = w.scale.reshape(())
     elif w.scale.shape[0] == w.scale.size == outputs:
         unit = w.scale.ravel()
+    elif w.fmt is not None:
+        raise ModelError("its float weights must have one scale per output channel or in all")
     else:
         rows = np.broadcast_to(w.scale, w.codes.shape).reshape(outputs, -1)
         unit, factors = _common(rows)
         factors = factors.reshape(w.codes.shape)
+    if w.fmt is not None:
+        return Whole(w.codes, factors, unit, w.fmt)
     rows = w.codes.reshape(unit.size, -1)
     divisors = np.maximum(1, np.gcd.reduce(rows, axis=1, keepdims=True))
     codes = (rows // divisors).reshape(w.codes.shape)

@@ -7,17 +7,18 @@ from fractions import Fraction
 
 import numpy as np
 
-from hwgen.formats import ROUND, Int
+from hwgen.formats import ROUND, Float, Int
 from hwgen.frontend.values import Numbers, exact
 
 
 @dataclass(frozen=True)
 class Target:
-    """What a tensor is quantized to: code = clamp(round(x / scale) + zero, low, high)."""
+    """What a tensor is quantized to: code = clamp(round(x / scale) + zero, low, high); of a float
+    format encode(x / scale)."""
 
     scale: Fraction
     zero: int
-    fmt: Int
+    fmt: Int | Float
     low: int | None = None
     high: int | None = None
     rounding: str = "half_even"

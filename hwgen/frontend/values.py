@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Int
+from hwgen.formats import Float, Int, decode
 
 Numbers = np.ndarray  # object array of Fraction, of any shape that broadcasts
 
@@ -63,7 +63,7 @@ class Codes:
     """A quantized tensor."""
 
     stream: Stream
-    fmt: Int
+    fmt: Int | Float
 
     @property
     def ids(self) -> np.ndarray:
@@ -80,19 +80,22 @@ class Constant:
 
 @dataclass(frozen=True, eq=False)
 class Scaled:
-    """A dequantized constant: codes (int64, zero point subtracted) times scale."""
+    """A dequantized constant: codes (int64, zero point subtracted) times scale; of floats their
+    codes in `fmt`, whose numbers are scaled."""
 
     codes: np.ndarray
     scale: Numbers
+    fmt: Float | None = None
 
     def values(self) -> Numbers:
         """The numbers."""
-        return np.asarray(exact(self.codes) * self.scale)
+        numbers = self.codes if self.fmt is None else decode(self.fmt, self.codes)
+        return np.asarray(exact(numbers) * self.scale)
 
 
 @dataclass(frozen=True, eq=False)
 class Term:
-    """stream * scale."""
+    """stream * scale: the codes, or the numbers of floats' codes."""
 
     stream: Stream
     scale: Numbers
@@ -219,7 +222,7 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
     if isinstance(value, Constant):
         return Constant(move(value.array))
     if isinstance(value, Scaled):
-        return Scaled(move(value.codes), _moved_scale(value, move))
+        return replace(value, codes=move(value.codes), scale=_moved_scale(value, move))
     if isinstance(value, Input):
         return replace(value, ids=move(value.ids))
     if isinstance(value, Codes):

@@ -1,4 +1,4 @@
-"""One function per node kind, on whole batches of integers."""
+"""One function per node kind, on whole batches of integers and codes."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ from fractions import Fraction
 
 import numpy as np
 
+from hwgen.golden.convert import convert, float_add
+from hwgen.golden.dot import products_sum
 from hwgen.golden.rounding import affine_round
 from hwgen.ir import (
     Add,
     Concat,
+    Convert,
+    FloatAdd,
     Fork,
     Graph,
     Linear,
@@ -74,6 +78,14 @@ def _linear(node: Linear, x: np.ndarray) -> np.ndarray:
         blocks * node.parallel, len(x), -1, taps * channels
     )[:groups]
     weight = node.weight.reshape(groups, outputs, taps * channels)
+    if node.arithmetic is not None:
+        biases = node.bias if node.bias is not None else [None] * groups
+        sums = [
+            products_sum(node, part.reshape(-1, taps * channels), codes, bias)
+            for part, codes, bias in zip(by_group, weight, biases, strict=True)
+        ]
+        result = np.stack(sums).reshape(groups, len(x), -1, outputs)
+        return result.transpose(1, 2, 0, 3).reshape(len(x), -1, groups * outputs)
     bound = int(np.abs(weight).sum(axis=2).max()) * max(1, int(np.abs(x).max(initial=0)))
     # Sums below 2**53 are exact in float64, whose matrix products are much faster.
     kind = np.float64 if bound < 1 << 53 else np.int64
@@ -87,6 +99,10 @@ def _linear(node: Linear, x: np.ndarray) -> np.ndarray:
 def _pool(node: Pool, x: np.ndarray) -> np.ndarray:
     """(N, P*blocks, taps*block) -> (N, P*blocks, block)."""
     windows = x.reshape(len(x), -1, node.taps, node.block)
+    if node.fmt is not None:
+        sign = node.fmt.sign  # in the order of the numbers, -0 below 0
+        keys = np.where(windows & sign, sign - 1 - windows, windows).max(axis=2)
+        return np.where(keys < 0, sign - 1 - keys, keys)
     return windows.max(axis=2) if node.kind == "max" else windows.sum(axis=2)
 
 
@@ -155,6 +171,8 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Reduce: lambda _node, x: x.reshape(len(x), -1, x.shape[-1]).sum(axis=1),
     Requantize: _requantize,
     Add: _add,
+    Convert: convert,
+    FloatAdd: float_add,
     Multiply: lambda node, a, b: (a - node.zeros[0]) * (b - node.zeros[1]),
     Reorder: _reorder,
     Concat: _concat,
@@ -202,7 +220,7 @@ def _run(codes: dict[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
 def _shaped(values: np.ndarray, tensor: Tensor) -> np.ndarray:
     """(samples, *shape); what a last block has beyond the tensor's channels is dropped."""
     samples = len(values)
-    if values.size == samples * tensor.elements:
-        return values.reshape(samples, *tensor.shape).astype(np.int64)
-    rows = values.reshape(samples, tensor.rows, -1)[:, :, : tensor.channels]
-    return rows.reshape(samples, *tensor.shape).astype(np.int64)
+    if values.size != samples * tensor.elements:
+        values = values.reshape(samples, tensor.rows, -1)[:, :, : tensor.channels]
+    kind = np.int64 if tensor.fmt.bits < 64 else object
+    return values.reshape(samples, *tensor.shape).astype(kind)

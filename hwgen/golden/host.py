@@ -8,6 +8,9 @@ from collections.abc import Callable
 import numpy as np
 
 from hwgen.errors import InputError
+from hwgen.formats import Float, Int
+from hwgen.formats import decode as from_float
+from hwgen.formats import encode as to_float
 from hwgen.ir import Graph, InputPort, OutputPort
 from hwgen.ir.functions import FUNCTIONS, apply
 
@@ -75,12 +78,21 @@ def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
             raise InputError(f"input {port.name!r} holds NaN")
         fmt = graph.tensors[port.tensor].fmt
         with np.errstate(over="ignore"):
-            scaled = ROUND[port.rounding]((values / port.scale).astype(np.float64))
+            divided = (values / port.scale).astype(np.float64)
+        if isinstance(fmt, Float):
+            return _in_stream(port, to_float(fmt, divided))
+        with np.errstate(over="ignore"):
+            scaled = ROUND[port.rounding](divided)
         low, high = (
             limit if bound is None else bound
             for bound, limit in ((port.low, fmt.min), (port.high, fmt.max))
         )
         codes = np.clip(scaled + port.zero_point, low, high).astype(np.int64)
+    return _in_stream(port, codes)
+
+
+def _in_stream(port: InputPort, codes: np.ndarray) -> np.ndarray:
+    """Codes in ONNX shape as (samples, elements) in stream order."""
     stream = np.empty((len(codes), port.index.size), dtype=np.int64)
     stream[:, port.index.ravel()] = codes.reshape(len(codes), -1)
     return stream
@@ -101,17 +113,21 @@ def _samples(port: InputPort, array: np.ndarray, shape: tuple[int, ...]) -> np.n
 def decode(graph: Graph, codes: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Arrays by ONNX output name, leading axis samples, from codes (samples, elements) in stream
     order."""
-    return {port.name: _decode(port, codes[port.name]) for port in graph.outputs}
+    return {
+        port.name: _decode(port, codes[port.name], graph.tensors[port.tensor].fmt)
+        for port in graph.outputs
+    }
 
 
-def _decode(port: OutputPort, stream: np.ndarray) -> np.ndarray:
+def _decode(port: OutputPort, stream: np.ndarray, fmt: Int | Float) -> np.ndarray:
     samples = len(stream)
     shape = port.index.shape
     codes = stream[:, port.index.ravel()].reshape(samples, *shape)
     if port.scale is None:
         values = codes.astype(port.dtype)
     else:
-        values = (codes - port.zero_point).astype(np.float64) * port.scale
+        numbers = from_float(fmt, codes) if isinstance(fmt, Float) else codes.astype(np.float64)
+        values = (numbers - port.zero_point) * port.scale
         if port.offset is not None:
             values = values + port.offset
         values = np.clip(values, *port.clip)

@@ -1,7 +1,9 @@
 """The graph every pass works on: tensors as streams, nodes as frozen dataclasses."""
 
+from hwgen.ir.floats import Convert, ConvertForm, FloatAdd
 from hwgen.ir.graph import Graph, InputPort, OutputPort, Tensor
 from hwgen.ir.nodes import (
+    ADDER_STAGES,
     Add,
     Concat,
     Fork,
@@ -22,8 +24,12 @@ from hwgen.ir.nodes import (
 )
 
 __all__ = [
+    "ADDER_STAGES",
     "Add",
     "Concat",
+    "Convert",
+    "ConvertForm",
+    "FloatAdd",
     "Fork",
     "Form",
     "Graph",

@@ -12,13 +12,14 @@ from hwgen.errors import HwgenError
 if TYPE_CHECKING:
     import numpy as np
 
-    from hwgen.formats import Int
+    from hwgen.formats import Float, Int
     from hwgen.ir.nodes import Node
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A stream of integers for one sample: `shape` in stream order (row-major, channel last).
+    """A stream of integers, or of floats' codes, for one sample: `shape` in stream order
+    (row-major, channel last).
 
     A word holds `lanes` elements. Up to C lanes, each row of C elements starts a new word and its
     last word is padded with zeros; more lanes are a multiple of C and pack whole rows, and only
@@ -26,7 +27,7 @@ class Tensor:
     """
 
     shape: tuple[int, ...]
-    fmt: Int
+    fmt: Int | Float
     lanes: int = 1
 
     def __post_init__(self) -> None:
@@ -68,9 +69,10 @@ class InputPort:
     """An ONNX graph input: how the host turns an array into the codes of a stream.
 
     code = clamp(round(x / scale) + zero_point, low, high) in float32 as QuantizeLinear does, by
-    the `rounding` of a Requantize; `low`, `high` None: the format's own. `scale` None: the input
-    holds codes already. `index` has the ONNX shape of one sample (batch axis 1) and gives each
-    element's place in the stream; `scale` and `zero_point` have shape () or that of `index`.
+    the `rounding` of a Requantize; of a float format encode(x / scale). `low`, `high` None: the
+    format's own. `scale` None: the input holds codes already. `index` has the ONNX shape of one
+    sample (batch axis 1) and gives each element's place in the stream; `scale` and `zero_point`
+    have shape () or that of `index`.
     """
 
     name: str
@@ -87,7 +89,7 @@ class InputPort:
 @dataclass(frozen=True, eq=False)
 class OutputPort:
     """An ONNX graph output: value = clip((code - zero_point) * scale + offset, *clip), then `host`
-    operations.
+    operations; for a float format with the code's number.
 
     `scale` (float32) and `offset` (float64, zero where the model ends in DequantizeLinear) have
     shape () or that of `index`; `scale` None: the output is the codes. `host` are (name,

@@ -12,6 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hwgen.formats import Approximate, Arithmetic, Float
+
+# Clock cycles of an adder that rounds, and so the partial sums that take turns in it.
+ADDER_STAGES = 4
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Node:
@@ -101,17 +106,28 @@ class Window(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Linear(Node):
-    """Grouped matrix-vector products: rows of windows in, rows of accumulators out, exact integers.
+    """Grouped matrix-vector products: rows of windows in, rows of accumulators out.
 
     `weight` is (groups, outputs per group, taps, inputs per group and tap), zero point already
     subtracted. The input is (P*ceil(groups/parallel)*repeat, taps*parallel*Cg): row (p, b) holds
     the groups b*parallel..., ordered (tap, group, channel) as `Window` with block = parallel*Cg
     makes it, each row `repeat` times. The output is (P, groups*Og), or (P*groups, Og) where groups
     have several inputs: out[p, g, o] = sum over taps t and channels c of in[p, g, t, c] *
-    weight[g, o, t, c].
+    weight[g, o, t, c], exact integers.
+
+    With an `arithmetic`, inputs and `weight` are codes of its formats and products are its
+    multiplier's. Exact sums are integers in units of the least product. Other accumulators begin
+    with `bias` (groups, outputs per group; codes of the output) and round every sum, and their
+    order is part of the definition: the products of a word (each rounded first where a word has
+    several) are added in a tree of neighbours; word t goes to partial sum t mod `ADDER_STAGES`, the
+    first of which begins with the bias; in the end the last partial sums are merged in a tree of
+    neighbours, in the order in which their last words came. Where a tree lacks an operand (behind a
+    word's products, before the partial sums) that is -0. The output then holds floats.
     """
 
     weight: np.ndarray
+    arithmetic: Arithmetic | None = None
+    bias: np.ndarray | None = None
     parallel: int = 1  # fold: groups at once
     pe: int = 1  # fold: outputs of a group at once
     simd: int = 1  # fold: inputs of a group at once
@@ -119,9 +135,33 @@ class Linear(Node):
     pixels: int = 1  # fold: rows at once; more than one only where a row takes one word
 
     @property
+    def rounds(self) -> bool:
+        """Whether sums are rounded, or normalized approximately."""
+        return self.arithmetic is not None and not isinstance(self.arithmetic.accumulator, str)
+
+    @property
+    def accumulator(self) -> Float:
+        """The format of rounded sums."""
+        accumulator = self.arithmetic.accumulator
+        return accumulator.result if isinstance(accumulator, Approximate) else accumulator
+
+    @property
+    def words(self) -> int:
+        """Words a row takes."""
+        _, _, taps, channels = self.weight.shape
+        if self.parallel == 1:
+            return -(-taps * channels // self.simd)
+        return -(-taps // (self.simd // channels))
+
+    @property
+    def merges(self) -> int:
+        """Levels of the tree that merges partial sums."""
+        return (min(self.words, ADDER_STAGES) - 1).bit_length()
+
+    @property
     def multipliers(self) -> int:
         """Multipliers; none where all weights are -1, 0 or 1: such a product is a choice."""
-        needed = bool(np.abs(self.weight).max() > 1)
+        needed = self.arithmetic is not None or bool(np.abs(self.weight).max() > 1)
         return needed * self.pixels * self.parallel * self.pe * self.simd
 
 
@@ -132,6 +172,7 @@ class Pool(Node):
     kind: str  # "max" or "sum"
     taps: int
     block: int  # channels in a row of the input; the fold: channels at once
+    fmt: Float | None = None  # of the codes, where they are floats: for "max" alone
     simd: int = 1  # fold: taps at once
     pixels: int = 1  # fold: rows at once; more than one only where a row takes one word
 

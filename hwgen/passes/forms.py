@@ -19,8 +19,9 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ConfigError
-from hwgen.ir import Add, Form, Graph, Requantize, Tensor, Thresholds
+from hwgen.ir import Add, Convert, Form, Graph, Requantize, Tensor, Thresholds
 from hwgen.passes.add_form import add_form
+from hwgen.passes.convert_form import convert_form
 from hwgen.passes.limits import MANY, Limits, limits
 
 MAX_SHIFT = 96
@@ -34,10 +35,12 @@ FAR = 1 << 61
 
 
 def forms(graph: Graph) -> None:
-    """Give every Requantize and Add its form."""
+    """Give every Requantize, Add and Convert its form."""
     for k, node in enumerate(graph.nodes):
         if isinstance(node, Requantize):
             graph.nodes[k] = replace(node, form=_form(node, graph.tensors[node.input]))
+        elif isinstance(node, Convert):
+            graph.nodes[k] = replace(node, form=convert_form(node, graph.tensors[node.input]))
         elif isinstance(node, Add):
             a, b = (graph.tensors[t].fmt for t in node.inputs)
             graph.nodes[k] = replace(node, form=add_form(node, a, b))

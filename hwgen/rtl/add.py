@@ -7,8 +7,8 @@ from amaranth.lib import wiring
 
 from hwgen.formats import int_holding
 from hwgen.ir import Add, Tensor
-from hwgen.rtl.requantize import finish, register
-from hwgen.rtl.stream import pipeline, ports, shape_of
+from hwgen.rtl.requantize import finish
+from hwgen.rtl.stream import pipeline, ports, register, shape_of
 
 
 class AddUnit(wiring.Component):

@@ -10,6 +10,8 @@ from amaranth.lib import wiring
 from hwgen.ir import (
     Add,
     Concat,
+    Convert,
+    FloatAdd,
     Fork,
     Graph,
     Linear,
@@ -28,6 +30,8 @@ from hwgen.ir import (
 )
 from hwgen.rtl.add import AddUnit
 from hwgen.rtl.concat import ConcatUnit
+from hwgen.rtl.convert import ConvertUnit
+from hwgen.rtl.float_sum import FloatAddUnit
 from hwgen.rtl.fork import ForkUnit
 from hwgen.rtl.linear import LinearUnit
 from hwgen.rtl.lookup import LookupUnit
@@ -52,6 +56,8 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
         ThresholdUnit if isinstance(node.form, Thresholds) else RequantizeUnit
     )(node, x, y),
     Add: AddUnit,
+    Convert: ConvertUnit,
+    FloatAdd: FloatAddUnit,
     Multiply: MultiplyUnit,
     Reorder: ReorderUnit,
     Concat: ConcatUnit,

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import product
 
 import numpy as np
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal, unsigned
 from amaranth.lib import data, wiring
 
 from hwgen.formats import Bipolar, Int, Ternary, int_holding
-from hwgen.ir import Linear, Tensor
+from hwgen.ir import ADDER_STAGES, Linear, Tensor
 from hwgen.rtl.arith.dot import Dot
+from hwgen.rtl.arith.rounding_dot import RoundingDot
+from hwgen.rtl.arith.sums import adders, module_name
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
-from hwgen.rtl.stream import ports, shape_of
+from hwgen.rtl.stream import ports, register, shape_of
 
 
 class LinearUnit(wiring.Component):
-    """y[p, g, o] = sum over k of x[p, g, k] * weight[g, o, k], exact.
+    """y[p, g, o] = bias[g, o] + sum over k of x[p, g, k] * weight[g, o, k] in an arithmetic.
 
     `pixels` rows, `parallel` groups, `pe` outputs of each and `simd` inputs of each at once; the
-    weights come from one memory in the order of use. Latency: 2 + Dot.latency(simd) cycles from a
-    row's last word. Initiation interval: ceil(inputs / simd) cycles per output word.
+    weights come from one memory in the order of use. Latency from a row's last word: 2 cycles and
+    those of its Dot, where sums round those of its RoundingDot. Initiation interval:
+    ceil(inputs / simd) cycles per output word.
 
     Members: `i`: words of pixels * parallel * simd elements; `o`: words of pixels * parallel
     * pe accumulators.
@@ -30,16 +34,22 @@ class LinearUnit(wiring.Component):
 
     def __init__(self, node: Linear, x: Tensor, y: Tensor) -> None:
         self._node = node
-        weights = _fold(node)
-        self._words = weights.shape[-4]
-        self._weight_format = _format(weights)
+        self._formats = _formats(node, x)
+        _, w = self._formats
+        weights = _fold(node, node.weight)
         depth = int(np.prod(weights.shape[:-3]))
-        codes = weights < 0 if self._weight_format == Bipolar() else weights
-        self._rom = Rom(codes.reshape(depth, -1), self._weight_format.bits, "weights")
-        self.files = self._rom.files
-        self._dot_name = f"hwgen_dot_{x.fmt}_{self._weight_format}_{node.simd}"
-        self.parts = {self._dot_name: lambda: Dot(x.fmt, self._weight_format, node.simd)}
-        self._dot_shape = Dot.sum_shape(x.fmt, self._weight_format, node.simd)
+        codes = weights < 0 if w == Bipolar() else weights
+        self._rom = Rom(codes.reshape(depth, -1), w.bits, "weights")
+        self._start = None if node.bias is None else _starts(node, y.fmt.bits)
+        self.files = {**self._rom.files, **(self._start.files if self._start else {})}
+        if node.rounds:
+            self._latency = RoundingDot.latency(node.arithmetic, node.simd, node.words)
+            self._dot_shape = unsigned(y.fmt.bits)
+        else:
+            self._latency = Dot.latency(node.simd)
+            self._dot_shape = Dot.sum_shape(*self._formats, node.simd, node.arithmetic)
+        self._dot_name, make = _dot(node, *self._formats)
+        self.parts = {**(adders(node.arithmetic) if node.rounds else {}), self._dot_name: make}
         super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
@@ -51,37 +61,47 @@ class LinearUnit(wiring.Component):
             self.i.ready.eq(ce),
             take.eq(self.i.valid & ce),
         ]
-        place, last = counter(m, self._words, take, "word")
+        place, last = counter(m, self._node.words, take, "word")
         address, _ = counter(m, self._rom.depth, take, "weight_address")
         x = Signal(self.i.payload.shape())
         w = self._rom.read(m, address, ce)
-        valid, first, end = self._flags(m, ce, place == 0, last)
+        start = None
+        if self._start is not None:
+            row, _ = counter(m, self._start.depth, take & last, "row")
+            start = self._start.read(m, row, ce)
         with m.If(ce):
             m.d.sync += x.eq(self.i.payload)
+        flags = self._flags(m, ce, 1, (self.i.valid, place == 0, last))
+        dots = self._dots(m, ce, x, w, flags, start)
+        valid, first, end = self._flags(m, ce, self._latency, flags)
         out_valid, out = Signal(), Signal(self.o.payload.shape())
         with m.If(ce):
             m.d.sync += out_valid.eq(valid & end)
         m.d.comb += [self.o.valid.eq(out_valid), self.o.payload.eq(out)]
-        for lane, total in enumerate(self._dots(m, ce, x, w)):
+        for lane, total in enumerate(dots):
+            value = total if self._node.rounds else Mux(first, 0, out[lane]) + total
             with m.If(ce & valid):
-                m.d.sync += out[lane].eq(Mux(first, 0, out[lane]) + total)
+                m.d.sync += out[lane].eq(value)
         return m
 
-    def _flags(self, m: Module, ce, first, last) -> tuple[Signal, Signal, Signal]:
-        """(valid, first, last of a row) as they come out of the dot products."""
-        stages = 1 + Dot.latency(self._node.simd)
-        flags = (self.i.valid, first, last)
-        for k in range(stages):
-            registers = tuple(Signal(name=f"{n}{k}") for n in ("valid", "first", "last"))
-            with m.If(ce):
-                m.d.sync += [r.eq(f) for r, f in zip(registers, flags, strict=True)]
-            flags = registers
+    def _lane(self, start, lane: int):
+        """What the sum of an output lane begins with: the same for every pixel."""
+        bits = len(self.o.payload[lane])
+        at = lane % (self._node.parallel * self._node.pe) * bits
+        return start[at : at + bits]
+
+    def _flags(self, m: Module, ce, stages: int, flags: tuple) -> tuple:
+        """(valid, first, last of a row), `stages` cycles later."""
+        names = ("valid", "first", "last")
+        for _ in range(stages):
+            pairs = zip(flags, names, strict=True)
+            flags = tuple(register(m, ce, flag, name) for flag, name in pairs)
         return flags
 
-    def _dots(self, m: Module, ce, x, w) -> list[Signal]:
+    def _dots(self, m: Module, ce, x, w, flags: tuple, start) -> list[Signal]:
         """One dot product per output of the word."""
         node = self._node
-        layout = data.ArrayLayout(shape_of(self._weight_format), node.simd)
+        layout = data.ArrayLayout(shape_of(self._formats[1]), node.simd)
         width = layout.size
         per_tap = node.weight.shape[3]
         totals: list[Signal] = []
@@ -102,6 +122,11 @@ class LinearUnit(wiring.Component):
             for o in range(node.pe):
                 total = Signal(self._dot_shape, name=f"dot{len(totals)}")
                 place = (g * node.pe + o) * width
+                more = {}
+                if node.rounds:
+                    more = {"i_i_valid": flags[0], "i_i_first": flags[1]}
+                    if start is not None:
+                        more["i_i_start"] = self._lane(start, len(totals))
                 m.submodules[f"dot{len(totals)}"] = Instance(
                     self._dot_name,
                     i_clk=ClockSignal(),
@@ -110,9 +135,17 @@ class LinearUnit(wiring.Component):
                     i_i_x=operands.as_value(),
                     i_i_w=w[place : place + width],
                     o_o=total,
+                    **more,
                 )
                 totals.append(total)
         return totals
+
+
+def _formats(node: Linear, x: Tensor) -> tuple:
+    """The formats of inputs and weights."""
+    if node.arithmetic is not None:
+        return node.arithmetic.x, node.arithmetic.w
+    return x.fmt, _format(node.weight)
 
 
 def _format(weights: np.ndarray) -> Int | Ternary | Bipolar:
@@ -125,12 +158,29 @@ def _format(weights: np.ndarray) -> Int | Ternary | Bipolar:
     return Ternary() if (weights == 0).any() else Bipolar()
 
 
-def _fold(node: Linear) -> np.ndarray:
-    """Weights in the order of use: (blocks, repeats, words, parallel, pe, simd), zero where no
-    inputs are left and those of any output where no outputs are."""
+def _dot(node: Linear, x, w) -> tuple[str, Callable]:
+    """The name of the module of a dot product, and what makes it."""
+    what, lanes = node.arithmetic or f"{x}_{w}", node.simd
+    if not node.rounds:
+        return module_name("dot", f"{what}_{lanes}"), lambda: Dot(x, w, lanes, node.arithmetic)
+    biased, words = node.bias is not None, min(node.words, ADDER_STAGES + 1)
+    name = module_name("dot", f"{what}_{lanes}_{words}{'_biased' * biased}")
+    return name, lambda: RoundingDot(node.arithmetic, lanes, words, biased)
+
+
+def _starts(node: Linear, bits: int) -> Rom:
+    """What the sums of each row begin with, in the order of use."""
+    shape = node.bias.shape + node.weight.shape[2:]
+    starts = _fold(node, np.broadcast_to(node.bias[:, :, None, None], shape))[:, :, 0, :, :, 0]
+    return Rom(starts.reshape(-1, starts.shape[2] * starts.shape[3]), bits, "starts")
+
+
+def _fold(node: Linear, values: np.ndarray) -> np.ndarray:
+    """Weights, or others of their shape, in the order of use: (blocks, repeats, words, parallel,
+    pe, simd), zero where no inputs are left and those of any output where no outputs are."""
     groups, outputs, taps, channels = node.weight.shape
     if node.parallel == 1:
-        flat = node.weight.reshape(groups, outputs, taps * channels)
+        flat = values.reshape(groups, outputs, taps * channels)
         rows, words = -(-outputs // node.pe), -(-taps * channels // node.simd)
         flat = np.pad(flat, ((0, 0), (0, rows * node.pe - outputs), (0, 0)), mode="edge")
         flat = np.pad(flat, ((0, 0), (0, 0), (0, words * node.simd - taps * channels)))
@@ -139,7 +189,7 @@ def _fold(node: Linear) -> np.ndarray:
     at_once = node.simd // channels
     blocks, words = -(-groups // node.parallel), -(-taps // at_once)
     flat = np.pad(
-        node.weight,
+        values,
         ((0, blocks * node.parallel - groups), (0, 0), (0, words * at_once - taps), (0, 0)),
     )
     shaped = flat.reshape(blocks, node.parallel, outputs, words, at_once, channels)

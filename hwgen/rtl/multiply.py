@@ -6,8 +6,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
 from hwgen.ir import Multiply, Tensor
-from hwgen.rtl.requantize import register
-from hwgen.rtl.stream import pipeline, ports, shape_of
+from hwgen.rtl.stream import pipeline, ports, register, shape_of
 
 
 class MultiplyUnit(wiring.Component):

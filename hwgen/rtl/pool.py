@@ -11,7 +11,7 @@ from hwgen.rtl.stream import ports, shape_of
 
 
 class PoolUnit(wiring.Component):
-    """y[p, c] = max or sum over taps t of x[p, t, c].
+    """y[p, c] = max or sum over taps t of x[p, t, c]; the maximum of floats too.
 
     `pixels` rows, `block` channels and `simd` taps at once.
 
@@ -64,7 +64,9 @@ class PoolUnit(wiring.Component):
 
     def _neutral(self) -> Const:
         """What changes no result."""
-        y = self._y.fmt
+        y, fmt = self._y.fmt, self._node.fmt
+        if fmt is not None:
+            return Const(fmt.sign | fmt.largest_code, fmt.bits)
         return Const(0 if self._node.kind == "sum" else y.min, shape_of(y))
 
     def _combine(self, m: Module, a, b):
@@ -73,5 +75,8 @@ class PoolUnit(wiring.Component):
         # A signal: as an expression, which holds both operands twice, it would double with each
         # level.
         larger = Signal(shape_of(self._y.fmt))
-        m.d.comb += larger.eq(Mux(a > b, a, b))
+        above = a > b
+        if self._node.fmt is not None:  # of negative numbers the larger has the smaller code
+            above = Mux(a[-1], b[-1] & (a < b), b[-1] | above)
+        m.d.comb += larger.eq(Mux(above, a, b))
         return larger

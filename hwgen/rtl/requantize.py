@@ -12,7 +12,7 @@ from hwgen.formats import Int, int_holding
 from hwgen.ir import Form, Requantize, Tensor
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
-from hwgen.rtl.stream import pipeline, ports, shape_of
+from hwgen.rtl.stream import pipeline, ports, register, shape_of
 
 
 class RequantizeUnit(wiring.Component):
@@ -215,14 +215,6 @@ def finish(m: Module, ce, form: Form, total, fmt: Int, out: Int, low, high) -> S
 def signed(fmt: Int) -> Int:
     """A signed format that holds the same."""
     return fmt if fmt.signed else Int(fmt.bits + 1)
-
-
-def register(m: Module, ce, value) -> Signal:
-    """A value one cycle of `ce` later."""
-    out = Signal(value.shape(), name="stage")
-    with m.If(ce):
-        m.d.sync += out.eq(value)
-    return out
 
 
 def delay(m: Module, ce, value, cycles: int):

@@ -5,15 +5,15 @@ from __future__ import annotations
 from functools import reduce
 from operator import and_
 
-from amaranth.hdl import Cat, Module, Shape, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Shape, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Member, Out
 
-from hwgen.formats import Bipolar, Int, Ternary
+from hwgen.formats import Bipolar, Float, Int, Ternary
 from hwgen.ir import Tensor
 
 
-def shape_of(fmt: Int | Ternary | Bipolar) -> Shape:
+def shape_of(fmt: Int | Ternary | Bipolar | Float) -> Shape:
     """The Amaranth shape of one element."""
     return Shape(fmt.bits, fmt.signed)
 
@@ -42,3 +42,17 @@ def pipeline(m: Module, latency: int, o, *inputs) -> Signal:
     with m.If(ce):
         m.d.sync += valid.eq(Cat(reduce(and_, (i.valid for i in inputs)), valid))
     return ce
+
+
+def register(m: Module, ce, value, name: str = "stage") -> Signal:
+    """A value one cycle of `ce` later."""
+    out = Signal(value.shape(), name=name)
+    with m.If(ce):
+        m.d.sync += out.eq(value)
+    return out
+
+
+def instance(module: str, ce, a, b, o: Signal) -> Instance:
+    """A clocked unit of two operands that several others share: its module is emitted once."""
+    clock = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    return Instance(module, **clock, i_i_ce=ce, i_i_a=a, i_i_b=b, o_o=o)

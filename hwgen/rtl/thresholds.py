@@ -11,9 +11,9 @@ from amaranth.lib import wiring
 from hwgen.formats import int_holding
 from hwgen.ir import MultiThreshold, Requantize, Tensor, Thresholds
 from hwgen.rtl.counter import counter
-from hwgen.rtl.requantize import arrange, delay, register, signed
+from hwgen.rtl.requantize import arrange, delay, signed
 from hwgen.rtl.rom import Rom
-from hwgen.rtl.stream import pipeline, ports, shape_of
+from hwgen.rtl.stream import pipeline, ports, register, shape_of
 
 
 class ThresholdUnit(wiring.Component):

@@ -16,6 +16,7 @@ from hwgen.config import Config
 from hwgen.cost.timing import TIMING, interval, schedule
 from hwgen.design import bundle_of
 from hwgen.errors import ConfigError
+from hwgen.formats import random_codes
 from hwgen.frontend import load
 from hwgen.golden import EVAL
 from hwgen.ir import Graph, Node, Thresholds
@@ -24,6 +25,7 @@ from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.merge import merge
 from tests.qdq import Builder
+from tests.rtl import float_graphs
 
 SAMPLES = 16
 
@@ -375,6 +377,7 @@ CASES = {
     "weights": [(blocks, seed) for seed in range(6)] + [(channel_scales, seed) for seed in (0, 1)],
     "choices": [(choices, seed) for seed in range(6)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
+    **float_graphs.CASES,
 }
 
 
@@ -386,8 +389,7 @@ def together(request: pytest.FixtureRequest):
     codes = {}
     for port in graph.inputs:
         tensor = graph.tensors[port.tensor]
-        size = (SAMPLES, tensor.elements)
-        codes[port.name] = rng.integers(tensor.fmt.min, tensor.fmt.max + 1, size)
+        codes[port.name] = random_codes(tensor.fmt, rng, (SAMPLES, tensor.elements))
     return graph, codes, golden.run(graph, codes), [interval(g) for g in graphs]
 
 

@@ -1,4 +1,4 @@
-"""Integer dot products."""
+"""Exact dot products, of integers and of floats in fixed point."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from amaranth.hdl import Const, Module, Mux, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwgen.formats import Bipolar, Int, Ternary
+from hwgen.formats import Arithmetic, Bipolar, Format, Int, Ternary
+from hwgen.rtl.arith.multiply import fixed_product
 from hwgen.rtl.stream import shape_of
 
 # Weights that need no multiplier: from the bits of one, whether it is not 0 and whether it is -1.
@@ -18,7 +19,8 @@ CHOICES = {
 
 
 class Dot(wiring.Component):
-    """o = sum over k of i_x[k] * i_w[k], exact.
+    """o = sum over k of i_x[k] * i_w[k], exact: an integer, with an `arithmetic` in units of its
+    least product.
 
     Registers before and behind every product and behind every level of the adder tree: products
     map to DSP blocks, and neither a memory nor an adder shares a cycle with a multiplier. A product
@@ -29,21 +31,23 @@ class Dot(wiring.Component):
     Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
     """
 
-    def __init__(self, x: Int, w: Int | Ternary | Bipolar, lanes: int) -> None:
-        self._lanes, self._choice = lanes, CHOICES.get(w)
+    def __init__(self, x: Format, w: Format, lanes: int, arithmetic: Arithmetic | None = None):
+        self._lanes, self._choice, self._arithmetic = lanes, CHOICES.get(w), arithmetic
         super().__init__(
             {
                 "i_ce": In(1),
                 "i_x": In(data.ArrayLayout(shape_of(x), lanes)),
                 "i_w": In(data.ArrayLayout(shape_of(w), lanes)),
-                "o": Out(self.sum_shape(x, w, lanes)),
+                "o": Out(self.sum_shape(x, w, lanes, arithmetic)),
             }
         )
 
     @staticmethod
-    def sum_shape(x: Int, w: Int | Ternary | Bipolar, lanes: int) -> Shape:
+    def sum_shape(x: Format, w: Format, lanes: int, arithmetic: Arithmetic | None = None) -> Shape:
         """Shape of the sum."""
         levels = (lanes - 1).bit_length()
+        if arithmetic is not None:
+            return Shape(arithmetic.exact_bits + levels, signed=True)
         if w in CHOICES:
             return Shape(x.bits + 1 + levels, signed=True)
         return Shape(x.bits + w.bits + levels, x.signed or w.signed)
@@ -60,7 +64,7 @@ class Dot(wiring.Component):
         for k in range(self._lanes):
             x = self._register(m, self.i_x[k], f"x{k}")
             w = self._register(m, self.i_w[k], f"w{k}")
-            product, carry = self._product(x, w)
+            product, carry = self._product(m, x, w)
             if k == 0:  # there is no adder for its carry
                 product = product if carry is None else product + carry
             elif carry is not None:
@@ -78,8 +82,10 @@ class Dot(wiring.Component):
         m.d.comb += self.o.eq(level[0])
         return m
 
-    def _product(self, x, w) -> tuple:
+    def _product(self, m: Module, x, w) -> tuple:
         """x * w as a value and what must be added to it, None for nothing."""
+        if self._arithmetic is not None:
+            return fixed_product(m, self._arithmetic, x, w), None
         if self._choice is None:
             return x * w, None
         used, negative = self._choice(w)

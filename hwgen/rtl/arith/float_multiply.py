@@ -1,0 +1,177 @@
+"""Products of floats: exact, and rounded to a float."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.lib import data
+
+from hwgen.formats import Arithmetic
+from hwgen.rtl.arith.booth import booth
+from hwgen.rtl.arith.piecewise import piecewise
+from hwgen.rtl.arith.unrounded import Unrounded, specials, unpack
+
+TABLE = 6  # bits of two fractions whose product is a table: a LUT per bit
+
+
+def product_parts(arith: Arithmetic) -> Unrounded:
+    """What holds every product of two floats before rounding."""
+    x, w = arith.x, arith.w
+    if arith.multiplier != "exact":
+        return Unrounded.of(x)
+    return Unrounded.holding(
+        x.unit + w.unit, x.emax - x.man + w.emax - w.man, x.man + 1 + w.man + 1
+    )
+
+
+def float_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = False) -> data.View:
+    """The product of two codes, not rounded: exact, or as lmul's or pam's code says. Combinational.
+
+    Significands multiply and exponents add; nothing is normalized. `dsp`: leave significands to the
+    synthesizer's multiplier. Tested: all pairs of 8-bit formats.
+    """
+    if arith.multiplier != "exact":
+        return unpack(m, arith.x, piecewise(m, arith.x, arith.multiplier, x, w))
+    a, b = unpack(m, arith.x, x), unpack(m, arith.w, w)
+    parts = Signal(product_parts(arith).layout)
+    nan = a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())
+    m.d.comb += [
+        parts.sig.eq(a.sig * b.sig if dsp else booth(m, a.sig, b.sig)),
+        parts.exp.eq(a.exp + b.exp),
+        parts.sign.eq(a.sign ^ b.sign),
+        parts.nan.eq(nan),
+        parts.inf.eq((a.inf | b.inf) & ~nan),
+    ]
+    return parts
+
+
+def rounded_product(
+    m: Module,
+    arith: Arithmetic,
+    x: Value,
+    w: Value,
+    flush: bool = False,
+    saturate: bool = True,
+    dsp: bool = False,
+    cut: Callable[[Value], Value] = lambda value: value,
+) -> Signal:
+    """The code in arith.x of a product, rounded once, to nearest even. Combinational, but for the
+    registers that `cut` puts between product and rounding.
+
+    Products too large become the largest number where `saturate`, else infinity, or NaN where there
+    is none; inf * 0 is NaN. `flush`: subnormal operands count as 0, and so does what is below the
+    least normal number once rounded as if exponents had no end. lmul and pam round nothing.
+    """
+    fmt, code = arith.x, Signal(arith.x.bits)
+    if arith.multiplier != "exact":
+        m.d.comb += code.eq(cut(piecewise(m, fmt, arith.multiplier, x, w, saturate)))
+        return code
+    zero, infinite, nan = (cut(flag) for flag in _classes(arith, x, w, flush))
+    sign = cut(x[-1] ^ w[-1])
+    magnitude = (_flushed if flush else _gradual)(m, arith, x, w, dsp, cut)
+    top = fmt.bits - 1
+    over = fmt.largest_code + (not saturate and fmt.specials != "none")
+    too_large, largest = magnitude > fmt.largest_code, Const(over, top + 1)
+    number = Mux(too_large, largest, magnitude[:top])
+    number = Mux(zero | (magnitude < 1 << fmt.man) if flush else zero, 0, number)
+    number = Mux(infinite, over if fmt.infinity is None else fmt.infinity, number)
+    if fmt.specials == "fnuz":  # 0 has no sign, and what would be -0 is NaN
+        sign = sign & number[:top].any() | number[top]
+    number = Cat(number[:top], sign)
+    m.d.comb += code.eq(number if fmt.nan is None else Mux(nan, fmt.nan, number))
+    return code
+
+
+def _classes(arith: Arithmetic, x: Value, w: Value, flush: bool) -> tuple[Value, Value, Value]:
+    """Whether a product is certainly zero, infinite, NaN."""
+    zeros, nans, infinities = [], [], []
+    for fmt, code in ((arith.x, x), (arith.w, w)):
+        nan, infinity = specials(fmt, code)
+        zeros.append(~code[fmt.man if flush else 0 : fmt.bits - 1].any())
+        nans.append(nan)
+        infinities.append(infinity)
+    zero, infinite = zeros[0] | zeros[1], infinities[0] | infinities[1]
+    return zero, infinite, nans[0] | nans[1] | (zero & infinite)
+
+
+def _flushed(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut) -> Signal:
+    """The magnitude's code of a product of normal numbers, rounded, as if exponents had no end."""
+    fmt, other = arith.x, arith.w
+    field = cut(x[fmt.man : fmt.bits - 1] + w[other.man : other.bits - 1])
+    if fmt.man + other.man <= TABLE:
+        fraction = cut(_rounded_table(m, fmt.man, other.man, x, w))
+        total = Cat(Const(0, fmt.man), field) + fraction
+    else:
+        a, b = Cat(x[: fmt.man], Const(1, 1)), Cat(w[: other.man], Const(1, 1))
+        product = cut(a * b if dsp else booth(m, a, b))
+        high = product[-1]
+        kept = Mux(high, product[-1 - fmt.man : -1], product[-2 - fmt.man : -2])
+        below = len(product) - 2 - fmt.man  # bits below the kept ones where not `high`
+        guard = Mux(high, product[below], product[below - 1])
+        sticky = product[: below - 1].any() | (high & product[below - 1])
+        total = Cat(kept, field + high) + (guard & (sticky | kept[0]))
+    magnitude = Signal(signed(fmt.bits + 2))
+    m.d.comb += magnitude.eq(total - (other.bias << fmt.man))
+    return magnitude
+
+
+def _rounded_table(m: Module, man: int, other: int, x: Value, w: Value) -> Signal:
+    """What a product of significands adds to a code, rounded to `man` bits: a table."""
+    fraction = Signal(man + 2)
+    with m.Switch(Cat(x[:man], w[:other])):
+        for k in range(1 << man + other):
+            a, b = (k & ((1 << man) - 1)) + (1 << man), (k >> man) + (1 << other)
+            with m.Case(k):
+                m.d.comb += fraction.eq(_code_of(a * b, man + other, man))
+    return fraction
+
+
+def _code_of(number: int, point: int, man: int) -> int:
+    """number / 2**point, in 1 .. 4, rounded to a float of `man` bits, as a code with bias 0."""
+    power = number.bit_length() - 1 - point
+    drop = point + power - man
+    whole, rest = number >> drop, number & ((1 << drop) - 1)
+    half = 1 << drop >> 1
+    whole += rest > half or (rest == half and whole & 1 and drop > 0)
+    return whole - (1 << man) + (power << man)
+
+
+def _gradual(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut) -> Signal:
+    """The magnitude's code of a product, rounded, subnormal where that is small.
+
+    A significand product P of s bits with z leading zeros and exponent E shifts right by
+    s - 1 - man - z, or by unit - E where that is more and the result is subnormal; what remains of
+    the exponent above the least is added to the code.
+    """
+    fmt = arith.x
+    parts = float_product(m, arith, x, w, dsp)
+    pad = _padding(arith)
+    sig = Cat(Const(0, pad), cut(parts.sig))
+    exp = cut(parts.exp) - (fmt.unit + pad)
+    size = len(sig)
+    excess = size - 1 - fmt.man
+    zeros = Signal(range(size))
+    for k in range(size):  # the last set bit wins
+        with m.If(sig[k]):
+            m.d.comb += zeros.eq(size - 1 - k)
+    field = Signal(signed(len(exp) + 1))
+    shift = Signal(range(size + 2))
+    m.d.comb += [
+        field.eq(exp + excess - zeros),
+        shift.eq(Mux(field >= 0, excess - zeros, Mux(exp < -size - 1, size + 1, -exp))),
+    ]
+    shifted = Signal(2 * size + 1)
+    m.d.comb += shifted.eq(Cat(Const(0, size + 1), sig) >> shift)
+    kept, guard, sticky = shifted[size + 1 :], shifted[size], shifted[:size].any()
+    magnitude = Signal(range((max(0, 1 << len(field)) + 2) << fmt.man))
+    rest = Mux(field >= 0, field.as_unsigned(), 0)
+    m.d.comb += magnitude.eq((rest << fmt.man) + kept + (guard & (sticky | kept[0])))
+    return magnitude
+
+
+def _padding(arith: Arithmetic) -> int:
+    """Zeros below a product of significands that make every shift one to the right."""
+    x, w = arith.x, arith.w
+    both = min(x.man, w.unit)  # of two subnormals
+    return max(0, x.man - w.man, both)

@@ -1,0 +1,52 @@
+"""Shifters and counters that floating-point units share."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
+
+
+def leading_zeros(m: Module, value: Value) -> tuple[Value, Value]:
+    """How many zeros stand above the highest 1, and whether there is a 1; without one the count is
+    what it would be with a 1 somewhere below the least significant bit."""
+    width = 1 << (len(value) - 1).bit_length()
+    level = [(Const(0, 0), bit) for bit in [*Const(0, width - len(value)), *value]]
+    while len(level) > 1:  # a node: the count within it, whether it has a 1
+        level = [
+            (Cat(Mux(high, count, below), ~high), high | low)
+            for (below, low), (count, high) in zip(level[::2], level[1::2], strict=True)
+        ]
+        level = [(_named(m, count), _named(m, found)) for count, found in level]
+    return level[0]
+
+
+def shift_left(m: Module, value: Value, amount: Value) -> Value:
+    """value << amount in value's width, the largest steps first: bits that cannot come into the
+    result's top then need no multiplexers."""
+    width = len(value)
+    for k in reversed(range(len(amount))):
+        step = 1 << k
+        moved = Cat(Const(0, min(step, width)), value)[:width]
+        value = _named(m, Mux(amount[k], moved, value))
+    return value
+
+
+def shift_right(m: Module, value: Value, amount: Value, width: int) -> tuple[Value, Value]:
+    """(value << (width - len(value))) >> amount, and whether any 1 was shifted out."""
+    lost = []
+    for k in range(len(amount)):
+        step = 1 << k
+        room = min(len(value) + step, width)
+        padded = Cat(Const(0, room - len(value)), value)
+        moved = padded[step:] if step < room else Const(0, 1)
+        out = padded[:step].any() if step < room else padded.any()
+        lost.append(amount[k] & out)
+        value = _named(m, Mux(amount[k], Cat(moved, Const(0, room - len(moved)))[:room], padded))
+    padded = Cat(Const(0, width - len(value)), value)
+    return _named(m, padded), _named(m, Cat(*lost).any())
+
+
+def _named(m: Module, value: Value) -> Signal:
+    """A signal of its own, so that an expression used often is written once."""
+    signal = Signal(value.shape())
+    m.d.comb += signal.eq(value)
+    return signal
