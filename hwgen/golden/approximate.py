@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.formats import Approximate, Float, decode
+from hwgen.formats import Approximate, Float
 from hwgen.golden.add import round_to
 
 BIAS = 256  # of the exponents of partial sums; see `ApproximateSum`
@@ -32,8 +32,8 @@ class ApproximateSum:
     exp the sum of their exponent fields + BIAS. Infinity and NaN enter as the largest significand
     and INFINITE.
 
-    `x`, `w`: formats of a product's operands; w None: the sums are of numbers of `x`. `flush`:
-    subnormal operands count as zeros. `exact`: normalize by the leading zeros' exact number, what
+    `x`, `w`: formats of a product's operands; w None: the sums are of numbers of `x`. Exponents are
+    counted so for other numbers too. `flush`: subnormal operands count as zeros. `exact`: normalize by the leading zeros' exact number, what
     an-k-λ is to be compared with.
     """
 
@@ -50,30 +50,28 @@ class ApproximateSum:
         bits = sum(fmt.man + 1 for fmt in factors)
         return sum(fmt.unit - 1 for fmt in factors) + bits - self.psum.bits - BIAS
 
-    def enter(self, a, b=None) -> State:
-        """Products a * b, or numbers a, as partial sums; float64."""
-        pairs = [(self.x, a)] if self.w is None else [(self.x, a), (self.w, b)]
-        pairs = [(fmt, np.asarray(v, np.float64)) for fmt, v in pairs]
-        sig, field = _parts(*pairs[0], self.flush)
-        sign, finite = (f(pairs[0][1]) for f in (np.signbit, np.isfinite))
-        for fmt, v in pairs[1:]:
-            factor, more = _parts(fmt, v, self.flush)
-            sig, field = sig * factor, field + more
-            sign, finite = sign ^ np.signbit(v), finite & np.isfinite(v)
-        shift = self.psum.bits - sum(fmt.man + 1 for fmt, _ in pairs)
-        exp = np.where(sig == 0, 0, field + BIAS)
-        sig = sig << shift if shift >= 0 else sig >> -shift
-        sig = np.where(finite, sig, (1 << self.psum.bits) - 1)
-        return State(sign.astype(np.int64), np.where(finite, exp, INFINITE), sig)
+    def products(self, a, b) -> State:
+        """Products a * b of numbers of `x` and `w` (float64) as partial sums."""
+        return self._enter((self.x, a), (self.w, b))
 
-    def begin(self, codes: np.ndarray) -> State:
-        """Codes of finite numbers of `psum.result` as partial sums, the significand at the top."""
-        fmt = self.psum.result
-        values = decode(fmt, codes)
-        sig, field = _parts(fmt, values, False)
-        room = self.psum.bits - fmt.man - 1
-        exp = np.where(sig == 0, 0, field + fmt.unit - 1 - room - self.lsb)
-        return State(np.signbit(values).astype(np.int64), exp, sig << room)
+    def numbers(self, fmt: Float, a) -> State:
+        """Numbers of a float (float64) as partial sums."""
+        return self._enter((fmt, a))
+
+    def _enter(self, *factors) -> State:
+        sign, sig, exp, infinite = 0, 1, -self.psum.bits - self.lsb, False
+        bits = 0
+        for fmt, values in factors:
+            values = np.asarray(values, np.float64)
+            significand, field = _parts(fmt, values, self.flush)
+            sign = sign ^ np.signbit(values).astype(np.int64)
+            sig, exp = sig * significand, exp + field + fmt.unit + fmt.man
+            infinite, bits = infinite | ~np.isfinite(values), bits + fmt.man + 1
+        shift = self.psum.bits - bits
+        exp = np.where(sig == 0, 0, exp)
+        sig = sig << shift if shift >= 0 else sig >> -shift
+        most = (1 << self.psum.bits) - 1
+        return State(sign, np.where(infinite, INFINITE, exp), np.where(infinite, most, sig))
 
     def add(self, a: State, b: State) -> State:
         """a + b: the operand of the lesser exponent (b of equals) is shifted right, what leaves is

@@ -150,12 +150,13 @@ class _Approximate:
         """Products of codes as partial sums."""
         arithmetic = self._arithmetic
         if arithmetic.multiplier == "exact":
-            return self._sums.enter(decode(arithmetic.x, x), decode(arithmetic.w, w))
-        return self._sums.enter(product(arithmetic, x, w))
+            return self._sums.products(decode(arithmetic.x, x), decode(arithmetic.w, w))
+        return self._sums.numbers(arithmetic.x, product(arithmetic, x, w))
 
     def begin(self, codes: np.ndarray) -> State:
         """Codes of the result as partial sums."""
-        return self._sums.begin(codes)
+        result = self._arithmetic.accumulator.result
+        return self._sums.numbers(result, decode(result, codes))
 
     def add(self, a: State, b: State) -> State:
         """Sums, normalized approximately."""

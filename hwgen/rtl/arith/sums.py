@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from amaranth.hdl import Const, Module, Signal, Value
+from amaranth.hdl import Const, Module, Value
 from amaranth.lib import data
 
 from hwgen.formats import Approximate, Arithmetic, Float
 from hwgen.ir import ADDER_STAGES
-from hwgen.rtl.arith.approximate import EXP_BITS, ApproximateAdd, PartialSum
+from hwgen.rtl.arith.approximate import ApproximateAdd, PartialSum
 from hwgen.rtl.arith.float_add import FloatAdd
 from hwgen.rtl.arith.fma import product, product_shape
 from hwgen.rtl.arith.piecewise import piecewise
@@ -72,17 +72,8 @@ class ApproximateSums:
 
     def begin(self, m: Module, code) -> Value:
         """A code of the result as a partial sum."""
-        fmt, psum, state = self.result, self._sums.psum, Signal(self._sums.layout)
-        number = fields(m, fmt, code)
-        room = psum.bits - fmt.man - 1
-        offset = fmt.unit - 1 - room - self._sums.lsb
-        some = number.sig.any().replicate(EXP_BITS)
-        m.d.comb += [
-            state.sig.eq(number.sig << room),
-            state.exp.eq((number.exp + offset)[:EXP_BITS] & some),
-            state.sign.eq(number.sign),
-        ]
-        return state.as_value()
+        shape = Unrounded.fields_of(self.result)
+        return self._sums.enter(m, shape, fields(m, self.result, code)).as_value()
 
     def finish(self, m: Module, ce, value) -> Value:
         """The code of a sum, a cycle later."""
