@@ -25,9 +25,11 @@ class Conv(OpRun):
     op_domain = DOMAIN
 
     def _run(
-        self, x, w, bias=None, x_format=None, w_format=None, group=1, strides=(1, 1),
-        pads=(0, 0, 0, 0), dilations=(1, 1), kernel_shape=None, auto_pad=None,
+        self, x, w, bias=None, x_format=None, w_format=None, group=None, strides=None, pads=None,
+        dilations=None, kernel_shape=None, auto_pad=None,
     ):  # fmt: skip
+        group, pads = group or 1, pads or (0, 0, 0, 0)
+        strides, dilations = strides or (1, 1), dilations or (1, 1)
         outputs, per_group, rows, columns = w.shape
         x = np.pad(x, ((0, 0), (0, 0), pads[::2], pads[1::2]))
         height, width = (
@@ -61,9 +63,11 @@ class Gemm(OpRun):
     op_domain = DOMAIN
 
     def _run(
-        self, x, w, bias=None, x_format=None, w_format=None, alpha=1.0, beta=1.0, transA=0, transB=0
-    ):
+        self, x, w, bias=None, x_format=None, w_format=None, alpha=None, beta=None, transA=None,
+        transB=None,
+    ):  # fmt: skip
         assert not transA
+        alpha, beta = (1.0 if v is None else v for v in (alpha, beta))
         w = w.T if transB else w
         y = alpha * (rounded(x_format, x, -1) @ rounded(w_format, w, 0))
         y = y if bias is None else y + beta * bias

@@ -63,9 +63,9 @@ class Quant(OpRun):
 
     op_domain = QONNX
 
-    def _run(self, x, scale, zero, bits, signed=1, narrow=0, rounding_mode="ROUND"):
-        low, high = bounds(int(np.ravel(bits)[0]), bool(signed), bool(narrow))
-        whole = WHOLE[MODES[rounding_mode.upper()]]
+    def _run(self, x, scale, zero, bits, signed=None, narrow=None, rounding_mode=None):
+        low, high = bounds(int(np.ravel(bits)[0]), signed in (None, 1), bool(narrow))
+        whole = WHOLE[MODES[(rounding_mode or "ROUND").upper()]]
         codes = np.clip(whole(x / scale + zero), low, high)
         return (((codes - zero) * scale).astype(np.float32),)
 
