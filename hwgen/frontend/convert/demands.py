@@ -27,10 +27,12 @@ CARRIER = Int(16)  # of numbers that are quantized again
 
 @dataclass(frozen=True)
 class Spec:
-    """A format; `carrier`: fixed point in between, with a scale of a power of two."""
+    """A format; `carrier`: fixed point in between, with a scale of a power of two; `products`: so
+    scaled that products of two stay within the format."""
 
     fmt: Format
     carrier: bool = False
+    products: bool = False
 
 
 CARRIED = Spec(CARRIER, True)
@@ -80,7 +82,9 @@ def bears(editor: Editor, node: onnx.NodeProto) -> bool:
 
 def operand(arithmetic: Arithmetic) -> Spec:
     """What the activations of an arithmetic are quantized to outside of linear layers."""
-    return CARRIED if isinstance(arithmetic.x, Block) else Spec(arithmetic.x)
+    if isinstance(arithmetic.x, Block):
+        return CARRIED
+    return Spec(arithmetic.x, products=arithmetic.multiplier != "exact")
 
 
 class Planner:

@@ -116,7 +116,7 @@ class Inserter:
         scale, zero = (
             scaling.carrier(fmt, seen)
             if spec.carrier and isinstance(fmt, Int)
-            else scaling.activation(fmt, seen, self.mode)
+            else scaling.activation(fmt, seen, self.mode, spec.products)
         )
         stem = f"{source}_{fmt}"
         if isinstance(fmt, Float):
@@ -162,7 +162,8 @@ class Inserter:
         if isinstance(fmt, Block):
             node.input[1] = self._float(node.input[1], 1, str(fmt), stem)
         elif isinstance(fmt, Float):
-            scales = scaling.weight_scales(fmt, array, axis, self.mode)
+            products = arithmetic.multiplier != "exact"
+            scales = scaling.weight_scales(fmt, array, axis, self.mode, products)
             shaped = _along(scales, axis, array.ndim)
             node.input[1] = self._float(node.input[1], shaped, str(fmt), stem)
         else:

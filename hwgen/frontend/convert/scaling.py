@@ -47,8 +47,11 @@ def power_of_two(most: float, largest: float) -> np.float32:
     return np.float32(2.0 ** min(max(exponent, EXPONENTS[0]), EXPONENTS[1]))
 
 
-def activation(fmt: Int | Fixed | Float, seen: Seen | None, mode: Mode) -> tuple[np.float32, int]:
-    """(scale, zero point) of a tensor; `seen` may be None where `scaled` is false.
+def activation(
+    fmt: Int | Fixed | Float, seen: Seen | None, mode: Mode, products: bool = False
+) -> tuple[np.float32, int]:
+    """(scale, zero point) of a tensor; `seen` may be None where `scaled` is false. `products`: of
+    floats whose products have their format.
 
     An integer's zero is a code, so that ranges on one side of zero use all codes.
     """
@@ -57,7 +60,7 @@ def activation(fmt: Int | Fixed | Float, seen: Seen | None, mode: Mode) -> tuple
     if isinstance(fmt, Float):
         if not scaled(fmt):
             return np.float32(1), 0
-        return _float_scale(fmt, seen.values, seen.most, mode), 0
+        return _float_scale(fmt, seen.values, seen.most, mode, products), 0
     shares = SHARES if mode == "mse" else SHARES[:1]
     choices = [_affine(fmt, seen.low * share, seen.high * share) for share in shares]
 
@@ -84,10 +87,14 @@ def _affine(fmt: Int, low: float, high: float) -> tuple[np.float32, int]:
     return scale, min(max(zero, fmt.min), fmt.max)
 
 
-def _float_scale(fmt: Float, values: np.ndarray, most: float, mode: Mode) -> np.float32:
-    """A power of two: the largest magnitude near the format's, or the least square error."""
-    first = power_of_two(most, float(decode(fmt, fmt.largest_code)))
-    if mode == "max":
+def _float_scale(
+    fmt: Float, values: np.ndarray, most: float, mode: Mode, products: bool
+) -> np.float32:
+    """A power of two: the largest magnitude near the format's (for `products`, near the root of
+    it), or the least square error."""
+    largest = float(decode(fmt, fmt.largest_code))
+    first = power_of_two(most, math.sqrt(largest) if products else largest)
+    if mode == "max" or products:
         return first
 
     def error(scale: np.float32) -> float:
@@ -116,12 +123,16 @@ def rows_of(array: np.ndarray, axis: int | None) -> np.ndarray:
     )
 
 
-def weight_scales(fmt: Float, array: np.ndarray, axis: int | None, mode: Mode) -> np.ndarray:
-    """Scales of floats, (outputs,) or (1,), float32."""
+def weight_scales(
+    fmt: Float, array: np.ndarray, axis: int | None, mode: Mode, products: bool = False
+) -> np.ndarray:
+    """Scales of floats, (outputs,) or (1,), float32; `products` as for `activation`."""
     rows = rows_of(array.astype(np.float64), axis)
     if not scaled(fmt):
         return np.ones(1, np.float32)
-    scales = [_float_scale(fmt, row, float(np.abs(row).max(initial=0)), mode) for row in rows]
+    scales = [
+        _float_scale(fmt, row, float(np.abs(row).max(initial=0)), mode, products) for row in rows
+    ]
     return np.array(scales, dtype=np.float32)
 
 
