@@ -23,7 +23,7 @@ class FloatSums:
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic
-        self.result: Float = arithmetic.accumulator  # type: ignore[assignment]
+        self.result: Float = arithmetic.accumulator
         self.bits = self.result.bits
         self.nothing = Const(self.result.sign, self.bits)
 
@@ -52,7 +52,7 @@ class ApproximateSums:
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic
-        psum: Approximate = arithmetic.accumulator  # type: ignore[assignment]
+        psum: Approximate = arithmetic.accumulator
         self.result = psum.result
         self._sums = PartialSum.of(psum, _shape(arithmetic))
         self.bits = self._sums.layout.size
