@@ -46,8 +46,6 @@ class FloatAdd(wiring.Component):
         stages: int = 0,
         flush: bool = False,
     ) -> None:
-        if not isinstance(a, Float) or a.unit < fmt.unit or a.emax > fmt.emax + 1:
-            raise ValueError(f"a must be a float whose exponents {fmt} has, not {a}")
         self.validate(fmt, a, stages)
         self.fmt, self.a, self.b, self.flush = fmt, a, b, flush
         self.latency = self.stages = stages
@@ -62,6 +60,8 @@ class FloatAdd(wiring.Component):
         """Raise `ValueError` for parameters that no adder can have."""
         if stages < 0:
             raise ValueError(f"stages must be 0 or more, not {stages!r}")
+        if not isinstance(a, Float) or a.unit < fmt.unit or a.emax > fmt.emax + 1:
+            raise ValueError(f"a must be a float whose exponents {fmt} has, not {a}")
 
     def _window(self) -> None:
         """The window's bits: `low` is the place of its least significant bit before the sticky one,
