@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hwgen.errors import ConfigError
-from hwgen.formats import Arithmetic, Float, Ternary, decode, parse, parse_arithmetic
+from hwgen.formats import Arithmetic, Float, decode, parse, parse_arithmetic
 from hwgen.golden.multiply import lmul, multiply, pam, product, product_code
 from hwgen.rtl.arith.booth import booth
 from hwgen.rtl.arith.float_multiply import float_product, product_parts
@@ -49,9 +49,8 @@ def codes(fmt, values: np.ndarray) -> np.ndarray:
 
 
 def both(arith: Arithmetic, x=X, w=W) -> tuple[np.ndarray, np.ndarray]:
-    """Operands' codes; ternary ones without -2."""
-    w = codes(arith.w, w)
-    return codes(arith.x, x), np.maximum(w, -1) if arith.w == Ternary() else w
+    """Operands' codes."""
+    return codes(arith.x, x), codes(arith.w, w)
 
 
 def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
@@ -162,7 +161,7 @@ def test_every_pair() -> None:
             expected[str(arith)] = product_code(arith, x, w)
         units[f"{name} infinite"] = Multiplier(parse_arithmetic(f"{name}:pam"), saturate=False)
         expected[f"{name} infinite"] = pam(arith.x, x, w, saturate=False)
-    for name in [*WHOLE, "ternary", "bipolar"]:
+    for name in [*WHOLE, "int8xint2", "bipolar"]:
         arith = parse_arithmetic(name)
         for dsp in (False, True):
             units[f"{name} {dsp}"] = Multiplier(arith, dsp=dsp)
@@ -187,13 +186,13 @@ class Fixed(wiring.Component):
     def elaborate(self, _platform) -> Module:
         m = Module()
         value = fixed_product(m, self._arith, self.i_x, self.i_w, self._dsp)
-        m.d.comb += self.o.eq(value.as_signed()[self._low :].as_signed())
+        m.d.comb += self.o.eq(value >> self._low)
         return m
 
 
 def test_every_pair_in_fixed_point() -> None:
     """All pairs of 8-bit formats, elements of blocks and approximate products among them."""
-    names = [*SMALL, *MIXED, *WHOLE, "ternary", "bipolar", "mxfp4", "mxfp6", "mxint8"]
+    names = [*SMALL, *MIXED, *WHOLE, "int8xint2", "bipolar", "mxfp4", "mxfp6", "mxint8"]
     names += [f"{name}:{multiplier}" for name in ("e4m3fn", "e2m1") for multiplier in APPROXIMATE]
     units, expected, finite = {}, {}, {}
     for name in names:
