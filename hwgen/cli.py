@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -27,7 +28,13 @@ Shapes = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NODE.pe=4", help="pe, simd or requant_bits of a node."),
+    typer.Option("--set", metavar="NODE.pe=4", help="pe, simd, requant_bits or arith of a node."),
+]
+Arith = Annotated[
+    str | None, typer.Option(metavar="SPEC", help="Arithmetic to convert to, such as int8.")
+]
+Calibrate = Annotated[
+    Path | None, typer.Option(metavar="X.npz", help="Inputs that give a conversion its scales.")
 ]
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="design.toml", help="Configuration.")
@@ -37,20 +44,26 @@ Macs = Annotated[int | None, typer.Option(help="Multipliers to use at most.")]
 
 
 @app.command()
-def inspect(model: Model, shape: Shapes = None) -> None:
+def inspect(
+    model: Model, shape: Shapes = None, arith: Arith = None, calibrate: Calibrate = None
+) -> None:
     """Show every node: op, shapes, format, what it maps to; and every unsupported node."""
     from rich.markup import escape
     from rich.table import Table
 
-    from hwgen.frontend import survey
+    from hwgen.config import Config
+    from hwgen.design import converted
+    from hwgen.frontend import read, survey
 
-    rows = survey(model, _shapes(shape))
+    shapes = _shapes(shape)
+    config = Config().with_options(shapes=shapes, arith=arith)
+    rows = survey(converted(read(model), config, _calibration(model, calibrate, arith)), shapes)
     table = Table("node", "op", "shape", "format", "maps to")
     for row in rows:
-        shapes = " ".join("x".join(map(str, s)) or "scalar" for s in row.shapes)
+        sizes = " ".join("x".join(map(str, s)) or "scalar" for s in row.shapes)
         outcome = escape(row.reason or row.maps_to or "not checked")
         outcome = f"[red]unsupported: {outcome}[/red]" if row.reason else outcome
-        table.add_row(escape(row.name), escape(row.op), shapes, row.format, outcome)
+        table.add_row(escape(row.name), escape(row.op), sizes, row.format, outcome)
     _console().print(table)
     if bad := sum(bool(row.reason) for row in rows):
         raise ModelError(f"{bad} of {len(rows)} nodes can't be mapped to hardware")
@@ -65,13 +78,14 @@ def build(
     macs: Macs = None,
     set_: Sets = None,
     shape: Shapes = None,
+    arith: Arith = None,
+    calibrate: Calibrate = None,
 ) -> None:
     """Write Verilog, manifest and testbench of a model."""
-    from hwgen.design import compile as compile_model
     from hwgen.emit.save import check_folder
 
     check_folder(output)
-    design = compile_model(model, config, cycles, macs, _overrides(set_), _shapes(shape))
+    design = _compiled(model, config, cycles, macs, set_, shape, arith, calibrate)
     design.save(output)
     predicted = design.predicted
     print(
@@ -104,20 +118,22 @@ def simulate(
     macs: Macs = None,
     set_: Sets = None,
     shape: Shapes = None,
+    arith: Arith = None,
+    calibrate: Calibrate = None,
 ) -> None:
     """Simulate the Verilog on real inputs and compare it with the golden model."""
-    from hwgen.design import Design, npz
-    from hwgen.design import compile as compile_model
-    from hwgen.emit.save import check_file, write_file
+    from hwgen.design import Design
+    from hwgen.emit.save import check_file, npz, write_file
 
     if output is not None:
         check_file(output)
     if source.is_dir():
-        if any(v is not None for v in (config, cycles, macs)) or set_ or shape:
+        given = (config, cycles, macs, arith, calibrate)
+        if any(v is not None for v in given) or set_ or shape:
             raise ConfigError(f"{source} is a built design: give options to `hwgen build`")
         design = Design.load(source)
     else:
-        design = compile_model(source, config, cycles, macs, _overrides(set_), _shapes(shape))
+        design = _compiled(source, config, cycles, macs, set_, shape, arith, calibrate)
     arrays, labels = _arrays(inputs, [port.name for port in design.graph.inputs], limit)
     result = design.simulate(arrays, engine=engine, stall=stall, wave=wave)
     samples = len(next(iter(result.outputs.values())))
@@ -133,6 +149,39 @@ def simulate(
         print(f"hardware and golden model differ: {result.mismatch}")
         raise typer.Exit(1)
     print("hardware equals the golden model")
+
+
+@app.command()
+def formats(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="A format or an arithmetic.")
+    ] = None,
+) -> None:
+    """List the number formats, or show one, or the parts of an arithmetic."""
+    from rich.box import SIMPLE
+    from rich.markup import escape
+    from rich.table import Table
+
+    from hwgen.formats.arithmetic import GRAMMAR
+    from hwgen.formats.describe import COLUMNS, FAMILIES, catalogue, describe
+
+    def show(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], right: bool = False) -> None:
+        table = Table(box=SIMPLE, pad_edge=False, collapse_padding=True)
+        for k, head in enumerate(header):
+            table.add_column(head, justify="right" if right and k else "left")
+        for row in rows:
+            table.add_row(*map(escape, row))
+        _console().print(table)
+
+    if name is None:
+        show(("format", "bits", "layout", "largest", "least > 0", "special values"), catalogue())
+        show(("also", "parameters", "meaning"), FAMILIES)
+        print(f"arithmetics: {GRAMMAR}")
+        return
+    found = describe(name)
+    show((found.title, ""), found.facts)
+    if found.values:
+        show(("code", *(f"+{k}" for k in range(COLUMNS))), found.values, right=True)
 
 
 @app.command()
@@ -170,14 +219,38 @@ def _shapes(options: list[str] | None) -> dict[str, list[int]]:
     return shapes
 
 
-def _overrides(options: list[str] | None) -> dict[str, dict[str, int]]:
-    overrides: dict[str, dict[str, int]] = {}
+def _compiled(model: Path, config, cycles, macs, set_, shape, arith, calibrate):
+    """The design of a command's options."""
+    from hwgen.config import Config
+    from hwgen.design import compile as compile_model
+
+    overrides, resolved = _overrides(set_), Config.of(config)
+    own = any("arith" in keys for keys in overrides.values()) or any(resolved.arithmetics)
+    arrays = _calibration(model, calibrate, arith or own)
+    return compile_model(model, resolved, cycles, macs, overrides, _shapes(shape), arith, arrays)
+
+
+def _calibration(model: Path, calibrate: Path | None, used):
+    """The arrays of --calibrate by input name."""
+    from hwgen.frontend import read
+    from hwgen.frontend.convert import input_names
+
+    if calibrate is None:
+        return None
+    if not used:
+        raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
+    return _arrays(calibrate, input_names(read(model)), None)[0]
+
+
+def _overrides(options: list[str] | None) -> dict[str, dict[str, int | str]]:
+    overrides: dict[str, dict[str, int | str]] = {}
     for option in options or []:
         target, _, value = option.rpartition("=")
         node, _, key = target.rpartition(".")
-        if not node or not NUMBER.fullmatch(value):
-            raise ConfigError(f"--set {option}: write it as NODE.pe=4")
-        overrides.setdefault(node, {})[key] = int(value)
+        text = key == "arith" and value
+        if not node or not (text or NUMBER.fullmatch(value)):
+            raise ConfigError(f"--set {option}: write it as NODE.pe=4 or NODE.arith=int8")
+        overrides.setdefault(node, {})[key] = value if text else int(value)
     return overrides
 
 

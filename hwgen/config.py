@@ -10,19 +10,24 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 
 from hwgen.errors import ConfigError
+from hwgen.formats import Arithmetic, parse_arithmetic
 
 MOST_BITS = 32  # of a multiplier: what the golden model's 64-bit integers hold
 MOST_NAMES = 8  # listed in a message
+SCALES = ("max", "mse")
+# Keys that are no tables, in the order they are written.
+PLAIN = ("name", "cycles", "macs", "requant_bits", "arith", "scale", "per_channel")
 
 
 @dataclass(frozen=True)
 class NodeConfig:
     """`pe` outputs and `simd` inputs at once; `requant_bits`: multiplier bits of an approximate
-    requantization."""
+    requantization; `arith`: the arithmetic to convert the node to, as text."""
 
     pe: int | None = None
     simd: int | None = None
     requant_bits: int | None = None
+    arith: str | None = None
 
     @property
     def fold(self) -> dict[str, int]:
@@ -35,13 +40,17 @@ class Config:
     """`name` of the top module; `cycles` to reach or `macs` to use; `requant_bits` of all nodes;
     `lanes` by port name;
 
-    `shapes` by input name; `nodes` by ONNX node name.
+    `shapes` by input name; `nodes` by ONNX node name. `arith`: the arithmetic to convert the model
+    to, with scales by `scale`, one for each output channel of the weights where `per_channel`.
     """
 
     name: str | None = None
     cycles: int | None = None
     macs: int | None = None
     requant_bits: int | None = None
+    arith: str | None = None
+    scale: str | None = None
+    per_channel: bool | None = None
     lanes: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     nodes: Mapping[str, NodeConfig] = field(default_factory=dict)
@@ -52,6 +61,11 @@ class Config:
         _positive(self.requant_bits, "requant_bits", MOST_BITS)
         if self.cycles is not None and self.macs is not None:
             raise ConfigError("cycles and macs exclude each other: set one")
+        _arithmetic(self.arith, "arith")
+        if self.scale not in (None, *SCALES):
+            raise ConfigError(f"scale must be one of {', '.join(SCALES)}, not {self.scale!r}")
+        if not isinstance(self.per_channel, bool | None):
+            raise ConfigError(f"per_channel must be true or false, not {self.per_channel!r}")
         for name, lanes in self.lanes.items():
             _positive(lanes, f"lanes.{name}")
         for name, size in self.shapes.items():
@@ -63,6 +77,7 @@ class Config:
             for key in ("pe", "simd"):
                 _positive(getattr(node, key), f"{name}.{key}")
             _positive(node.requant_bits, f"{name}.requant_bits", MOST_BITS)
+            _arithmetic(node.arith, f"{name}.arith")
 
     @classmethod
     def of(cls, source: Config | Mapping | str | Path | None) -> Config:
@@ -106,9 +121,11 @@ class Config:
             nodes[name] = NodeConfig(**table)
         return cls(**{**values, "nodes": nodes})
 
-    def with_options(self, cycles=None, macs=None, overrides=None, shapes=None) -> Config:
+    def with_options(
+        self, cycles=None, macs=None, overrides=None, shapes=None, arith=None
+    ) -> Config:
         """With the arguments of `hwgen.compile` in front."""
-        config = self
+        config = self if arith is None else replace(self, arith=str(arith))
         if cycles is not None or macs is not None:
             config = replace(config, cycles=cycles, macs=macs)
         if shapes:
@@ -118,6 +135,19 @@ class Config:
             _known(values, [f.name for f in fields(NodeConfig)], f"{name}.")
             nodes[name] = replace(nodes.get(name, NodeConfig()), **values)
         return replace(config, nodes=nodes)
+
+    @property
+    def arithmetics(self) -> tuple[Arithmetic | None, dict[str, Arithmetic]]:
+        """The arithmetic to convert all nodes to, None where they stay; and those of some, by
+        name."""
+        own = {k: parse_arithmetic(n.arith) for k, n in self.nodes.items() if n.arith is not None}
+        return None if self.arith is None else parse_arithmetic(self.arith), own
+
+    def converted(self) -> Config:
+        """What is left of it once the model is converted: the model says the rest."""
+        nodes = {name: replace(node, arith=None) for name, node in self.nodes.items()}
+        nodes = {name: node for name, node in nodes.items() if node != NodeConfig()}
+        return replace(self, arith=None, scale=None, per_channel=None, nodes=nodes)
 
     def named(self, name: str) -> Config:
         """With the name of the top module."""
@@ -138,9 +168,7 @@ class Config:
     def dump(self) -> str:
         """TOML text that reads back as this configuration."""
         lines = [
-            f"{key} = {_toml(value)}"
-            for key in ("name", "cycles", "macs", "requant_bits")
-            if (value := getattr(self, key)) is not None
+            f"{key} = {_toml(value)}" for key in PLAIN if (value := getattr(self, key)) is not None
         ]
         for key in ("lanes", "shapes"):
             table = getattr(self, key)
@@ -150,7 +178,7 @@ class Config:
         for name, node in sorted(self.nodes.items()):
             lines += ["", f"[nodes.{_toml(name)}]"]
             lines += [
-                f"{f.name} = {value}"
+                f"{f.name} = {_toml(value)}"
                 for f in fields(NodeConfig)
                 if (value := getattr(node, f.name)) is not None
             ]
@@ -161,6 +189,17 @@ def _toml(value: str | int | Sequence[int]) -> str:
     """JSON is TOML, but for characters outside Unicode's first plane and DEL."""
     plain = value if isinstance(value, str | int) else list(value)
     return json.dumps(plain, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _arithmetic(value: object, key: str) -> None:
+    if value is None:
+        return
+    if not isinstance(value, str):
+        raise ConfigError(f"{key} must be text such as 'int8', not {value!r}")
+    try:
+        parse_arithmetic(value)
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
 
 
 def _positive(value: object, key: str, most: int | None = None, required: bool = False) -> None:

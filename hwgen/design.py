@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -19,13 +18,14 @@ from hwgen.config import Config
 from hwgen.cost.timing import interval, schedule, timing
 from hwgen.emit.manifest import manifest
 from hwgen.emit.names import identifier
-from hwgen.emit.save import save
+from hwgen.emit.save import npz, save
 from hwgen.emit.top import top_ports
 from hwgen.emit.verilog import verilog
 from hwgen.engines.bench import bench_files
 from hwgen.errors import ModelError
-from hwgen.formats import random_codes
+from hwgen.formats import Arithmetic, random_codes
 from hwgen.frontend import load, read
+from hwgen.frontend.convert import Arrays, Options, convert
 from hwgen.golden.compare import differing
 from hwgen.golden.host import decode, encode
 from hwgen.ir import Fork, Graph, Queue, Requantize, Resize
@@ -253,37 +253,49 @@ def compile(
     config: Config | str | Path | Mapping | None = None,
     cycles: int | None = None,
     macs: int | None = None,
-    overrides: Mapping[str, Mapping[str, int]] | None = None,
+    overrides: Mapping[str, Mapping[str, int | str]] | None = None,
     shapes: Mapping[str, Sequence[int]] | None = None,
+    arith: str | Arithmetic | None = None,
+    calibrate: Arrays | None = None,
 ) -> Design:
-    """Compile a quantized ONNX model.
+    """Compile a quantized ONNX model, or any in the arithmetic `arith`.
 
     `config`: a Config, a TOML file or a mapping with its keys. `cycles`: interval to reach;
     `macs`: multipliers to use at most; without either the fewest multipliers whose interval is no
-    longer than the longest stream. `overrides`: {node: {"pe": n, "simd": n}}. `shapes`: {input:
-    shape}. Raises `HwgenError`.
+    longer than the longest stream. `overrides`: {node: {"pe": n, "simd": n, "arith": text}}.
+    `shapes`: {input: shape}. `calibrate`: inputs as for `Design.golden`, from which a conversion
+    takes scales; nothing else reads them. Raises `HwgenError`.
     """
-    resolved = Config.of(config).with_options(cycles, macs, overrides, shapes)
-    proto = read(model)
+    resolved = Config.of(config).with_options(cycles, macs, overrides, shapes, arith)
+    proto = converted(read(model), resolved, calibrate)
     name = resolved.name or (
         Path(model).stem if isinstance(model, str | Path) else proto.graph.name
     )
-    resolved = resolved.named(identifier(name or "model"))
+    resolved = resolved.converted().named(identifier(name or "model"))
     graph = load(proto, resolved.shapes, resolved.name)
     resolved.check_nodes((n.name for n in graph.nodes), (n.name for n in proto.graph.node))
     lower(graph, resolved)
     return Design(proto, graph, resolved)
 
 
-def npz(arrays: dict[str, np.ndarray]) -> bytes:
-    """An NPZ file whose bytes depend on the arrays alone."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            content = io.BytesIO()
-            np.lib.format.write_array(content, array)
-            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
-    return buffer.getvalue()
+def converted(proto: onnx.ModelProto, config: Config, calibrate: Arrays | None) -> onnx.ModelProto:
+    """The model in the arithmetics that the configuration names; as it is where it names none."""
+    arith, nodes = config.arithmetics
+    if arith is None and not nodes:
+        return proto
+    per_channel = config.per_channel is not False
+    mode: Literal["max", "mse"] = "mse" if config.scale == "mse" else "max"
+    options = Options(arith, nodes, mode, per_channel, config.shapes)
+    return read(convert(proto, options, calibrate))
 
 
-__all__ = ["Design", "Mismatch", "Predicted", "Simulation", "bundle_of", "compile", "npz"]
+__all__ = [
+    "Design",
+    "Mismatch",
+    "Predicted",
+    "Simulation",
+    "bundle_of",
+    "compile",
+    "converted",
+    "npz",
+]

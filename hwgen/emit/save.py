@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import tempfile
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import numpy as np
 
 from hwgen.errors import ConfigError
 
@@ -95,3 +99,14 @@ def _is_design(folder: Path) -> bool:
     except (OSError, ValueError):
         return False
     return isinstance(content, dict) and "model_sha256" in content
+
+
+def npz(arrays: dict[str, np.ndarray]) -> bytes:
+    """An NPZ file whose bytes depend on the arrays alone."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array)
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getvalue())
+    return buffer.getvalue()

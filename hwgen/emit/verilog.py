@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from importlib import resources
@@ -39,7 +40,8 @@ def verilog(graph: Graph) -> dict[str, str]:
     text = _convert("\n".join([*library.modules.values(), top]))
     if library.files:
         text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
-    text = text.replace("hwgen_rom", f"{name}_rom").replace("hwgen_dot_", f"{name}_dot_")
+    # Names of the modules that units share.
+    text = re.sub(r"hwgen_(?=(rom|dot|add|fma)(_|\b))", f"{name}_", text)
     return {f"{name}.v": text, **library.files}
 
 

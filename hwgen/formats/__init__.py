@@ -8,6 +8,7 @@ from hwgen.formats.arithmetic import (
     parse_arithmetic,
 )
 from hwgen.formats.block import Block
+from hwgen.formats.blocks import decode_block, encode_block
 from hwgen.formats.codec import cast, decode, encode, random_codes
 from hwgen.formats.fixed import Fixed
 from hwgen.formats.float import Exponent, Float
@@ -31,8 +32,10 @@ __all__ = [
     "Ternary",
     "cast",
     "decode",
+    "decode_block",
     "default_accumulator",
     "encode",
+    "encode_block",
     "int_holding",
     "parse",
     "parse_arithmetic",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from hwgen.errors import ConfigError
 from hwgen.formats.block import Block
-from hwgen.formats.fixed import Fixed
-from hwgen.formats.float import NAMED, Float
+from hwgen.formats.float import NAMED, Exponent, Float
 from hwgen.formats.integer import Int
 from hwgen.formats.names import Format, parse
 from hwgen.formats.ternary import Bipolar, Ternary
@@ -58,10 +58,11 @@ class Arithmetic:
     sum is rounded, or Approximate. Products of lmul and pam stay in the operands' format.
     """
 
-    x: Format
-    w: Format
+    # Any: a Format, and str, Float or Approximate; which one goes with which is checked below.
+    x: Any
+    w: Any
     multiplier: str = "exact"
-    accumulator: str | Float | Approximate = "exact"
+    accumulator: Any = "exact"
 
     def __post_init__(self) -> None:
         floats = isinstance(self.x, Float) and isinstance(self.w, Float)
@@ -79,15 +80,22 @@ class Arithmetic:
             )
         if isinstance(self.x, Ternary | Bipolar):
             raise ConfigError(f"{self}: ternary and bipolar are formats of weights")
+        if isinstance(self.x, Exponent) or isinstance(self.w, Exponent):
+            raise ConfigError(f"{self}: e8m0 is the format of a block's scale")
         whole = not isinstance(self.x, Float | Block)
         if whole != (self.accumulator == "int"):
             use = "int" if whole else "exact, fp32, bf16, fp16 or an-k-λ"
             raise ConfigError(f"{self}: sums of {self.x} must be {use}")
+        if isinstance(self.x, Block) and isinstance(self.w, Block) and self.x.size != self.w.size:
+            raise ConfigError(
+                f"{self}: blocks must have one size, not {self.x.size} and {self.w.size}"
+            )
         if isinstance(self.x, Block) and self.accumulator != "exact":
             raise ConfigError(f"{self}: sums of blocks must be exact")
         if self.accumulator == "exact" and not whole and (width := self.exact_bits) > WIDEST:
             raise ConfigError(
-                f"{self}: exact sums need {width} bits and more, {WIDEST} are the most; use +fp32"
+                f"{self}: exact sums need {width} bits and more, {WIDEST} are the most; use "
+                "another accumulator, for example +fp32"
             )
 
     @property
@@ -125,48 +133,48 @@ def parse_arithmetic(text: str) -> Arithmetic:
 
     `ternary` and `bipolar` alone mean int8 activations with such weights.
     """
-    rest, _, accumulator = text.partition("+")
-    formats, _, multiplier = rest.partition(":")
-    if (multiplier and multiplier not in MULTIPLIERS) or rest.endswith(":") or text.endswith("+"):
-        raise _refused(text, multiplier, f"a multiplier: {', '.join(MULTIPLIERS)}")
+    rest, plus, accumulator = text.partition("+")
+    formats, colon, multiplier = rest.partition(":")
     x, w = _formats(text, formats)
-    return Arithmetic(x, w, multiplier or "exact", _accumulator(text, accumulator, x))
+    if colon and multiplier not in MULTIPLIERS:
+        raise _refused(text, f"{multiplier!r} is not a multiplier: {', '.join(MULTIPLIERS)}")
+    sums = _accumulator(text, accumulator) if plus else default_accumulator(x)
+    return Arithmetic(x, w, multiplier or "exact", sums)
 
 
-def _refused(text: str, token: str, expected: str) -> ConfigError:
+def _refused(text: str, reason: object) -> ConfigError:
+    where = "" if repr(text) in str(reason) else f"{text!r}: "
     return ConfigError(
-        f"{text!r}: {token!r} is not {expected}; an arithmetic is written {GRAMMAR}, for example "
-        "e4m3fn:lmul+an-1-2"
+        f"{where}{reason}; an arithmetic is written {GRAMMAR}, for example e4m3fn:lmul+an-1-2"
     )
 
 
 def _formats(text: str, formats: str) -> tuple[Format, Format]:
     """The formats of activations and weights; names may hold an x themselves."""
+    reason = None
     for place in [len(formats), *(k for k, c in enumerate(formats) if c == "x")]:
         try:
             x = parse(formats[:place])
-            if place == len(formats):
-                weights_only = isinstance(x, Ternary | Bipolar)
-                return (Int(8), x) if weights_only else (x, _weights(x))
-            return x, parse(formats[place + 1 :])
-        except ConfigError:
+        except ConfigError as error:
+            reason = reason or error
             continue
-    raise _refused(text, formats, "a format, or two with an x between (`hwgen formats` lists them)")
+        if place == len(formats):
+            weights_only = isinstance(x, Ternary | Bipolar)
+            return (Int(8), x) if weights_only else (x, _weights(x))
+        try:
+            return x, parse(formats[place + 1 :])
+        except ConfigError as error:
+            reason = error  # of the part that does not parse
+    raise _refused(text, reason)
 
 
-def _accumulator(text: str, name: str, x: Format) -> str | Float | Approximate:
-    if not name:
-        return default_accumulator(x)
+def _accumulator(text: str, name: str) -> str | Float | Approximate:
     if name in ("int", "exact"):
         return name
     if name in SUMS:
         return NAMED[name]
-    match = re.fullmatch(r"an-(\d+)-(\d+)(?:-(\d+))?", name)
+    match = re.fullmatch(r"an-([0-9]{1,3})-([0-9]{1,3})(?:-([0-9]{1,3}))?", name)
     if match is None:
-        raise _refused(
-            text, name, f"an accumulator: int, exact, {', '.join(SUMS)} or an-k-λ[-bits]"
-        )
+        known = f"int, exact, {', '.join(SUMS)} or an-k-λ[-bits]"
+        raise _refused(text, f"{name!r} is not an accumulator: {known}")
     return Approximate(*(int(v) for v in match.groups() if v is not None))
-
-
-__all__ = ["Approximate", "Arithmetic", "Fixed", "default_accumulator", "parse_arithmetic"]

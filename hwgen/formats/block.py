@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from hwgen.errors import ConfigError
+from hwgen.formats.fixed import Fixed
 from hwgen.formats.float import NAMED as FLOATS
 from hwgen.formats.float import Exponent, Float
 from hwgen.formats.integer import Int
@@ -33,6 +34,12 @@ class Block:
 
     def __str__(self) -> str:
         return BLOCK_NAME_OF.get(self, f"block<{self.element},{self.size}>")
+
+    @property
+    def number(self) -> Float | Fixed:
+        """What an element's code means."""
+        element = self.element
+        return element if isinstance(element, Float) else Fixed(element.bits, element.bits - 2)
 
     @property
     def emax(self) -> int:

@@ -50,8 +50,12 @@ class Float:
                 "a float with infinity and NaN must have 2 exponent bits and 1 mantissa bit at "
                 f"least, not {self.exp} and {self.man}"
             )
-        if not -(1 << 9) <= self.bias <= 1 << 9:
-            raise ConfigError(f"bias must be within -512 ... 512, not {self.bias!r}")
+        # Every number must be one of float64, in which golden models compute.
+        if self.unit < -1074 or self.emax > 1023:
+            raise ConfigError(
+                f"a float's numbers must lie within 2**-1074 and 2**1024; with {self.exp} exponent "
+                f"bits and bias {self.bias} they are 2**{self.unit} to 2**{self.emax + 1}"
+            )
 
     def __str__(self) -> str:
         return NAME_OF.get(self, f"float<{self.exp},{self.man},{self.bias},{self.specials}>")

@@ -8,10 +8,11 @@ import re
 from hwgen.errors import ConfigError
 from hwgen.formats.block import BLOCK_ALIASES, BLOCKS, Block
 from hwgen.formats.fixed import Fixed
-from hwgen.formats.float import NAMED, Exponent, Float
+from hwgen.formats.float import MOST_BITS, NAMED, Exponent, Float
 from hwgen.formats.integer import Int
 from hwgen.formats.ternary import Bipolar, Ternary
 
+N = "[0-9]{1,6}"
 Format = Int | Ternary | Bipolar | Fixed | Float | Exponent | Block
 NAMES: dict[str, Format] = {
     **NAMED,
@@ -28,15 +29,15 @@ def parse(text: str) -> Format:
     `block<e2m1,16>`...; raises `ConfigError` for any other text."""
     if text in NAMES:
         return NAMES[text]
-    if match := re.fullmatch(r"(u?)int([1-9]\d?)", text):
+    if match := re.fullmatch(r"(u?)int([1-9][0-9]?)", text):
         return Int(int(match[2]), signed=not match[1])
-    if match := re.fullmatch(r"(u?)fixed<(\d+),(-?\d+)>", text):
+    if match := re.fullmatch(rf"(u?)fixed<({N}),(-?{N})>", text):
         return Fixed(int(match[2]), int(match[3]), signed=not match[1])
-    if match := re.fullmatch(r"float<(\d+),(\d+)(?:,(-?\d+))?(?:,(\w+))?>", text):
+    if match := re.fullmatch(rf"float<({N}),({N})(?:,(-?{N}))?(?:,(\w+))?>", text):
         exp, man = int(match[1]), int(match[2])
-        bias = (1 << min(exp, 9) >> 1) - 1 if match[3] is None else int(match[3])
+        bias = (1 << min(exp, MOST_BITS) >> 1) - 1 if match[3] is None else int(match[3])
         return Float(exp, man, bias, match[4] or "none")
-    if match := re.fullmatch(r"block<(.+),(\d+)>", text):
+    if match := re.fullmatch(rf"block<(.+),({N})>", text):
         element = parse(match[1])
         if not isinstance(element, Float | Int):
             raise ConfigError(f"a block's elements must be floats or integers, not {element}")

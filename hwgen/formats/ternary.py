@@ -12,6 +12,8 @@ class Ternary:
 
     bits: ClassVar[int] = 2
     signed: ClassVar[bool] = True
+    min: ClassVar[int] = -1
+    max: ClassVar[int] = 1
 
     def __str__(self) -> str:
         return "ternary"
@@ -23,6 +25,8 @@ class Bipolar:
 
     bits: ClassVar[int] = 1
     signed: ClassVar[bool] = False
+    min: ClassVar[int] = 0
+    max: ClassVar[int] = 1
 
     def __str__(self) -> str:
         return "bipolar"

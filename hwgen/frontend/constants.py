@@ -18,12 +18,12 @@ KEPT = frozenset({"DequantizeLinear", "RandomNormal", "RandomUniform", "If", "Lo
 LARGEST = 1 << 26  # elements of a folded constant
 
 
-def foldable(proto: onnx.NodeProto, inputs: list[Value | None]) -> bool:
+def foldable(proto: onnx.NodeProto, inputs: Sequence[Value | None]) -> bool:
     """Whether the node depends on nothing but constants."""
     return proto.op_type not in KEPT and all(v is None or isinstance(v, Constant) for v in inputs)
 
 
-def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[Value]:
+def fold(proto: onnx.NodeProto, inputs: Sequence[Value | None], opset: int) -> list[Value]:
     """The outputs, by ONNX's reference evaluator."""
     _check_size(proto, inputs)
     if proto.op_type == "QuantizeLinear":
@@ -61,7 +61,7 @@ def fold(proto: onnx.NodeProto, inputs: list[Value | None], opset: int) -> list[
     return [Constant(np.asarray(result)) for result in results]
 
 
-def _check_size(proto: onnx.NodeProto, inputs: list[Value | None]) -> None:
+def _check_size(proto: onnx.NodeProto, inputs: Sequence[Value | None]) -> None:
     """Refuse a constant that would not fit in memory."""
     if proto.op_type in ("ConstantOfShape", "Expand", "Tile", "Range") and inputs:
         last = inputs[-1].array if isinstance(inputs[-1], Constant) else np.ones(1)
@@ -70,7 +70,7 @@ def _check_size(proto: onnx.NodeProto, inputs: list[Value | None]) -> None:
             raise ModelError("makes a constant of more than 64 million elements")
 
 
-def _check_quantizer(inputs: list[Value | None]) -> None:
+def _check_quantizer(inputs: Sequence[Value | None]) -> None:
     """Refuse weights that no code stands for."""
     for k, value in enumerate(inputs[:2]):
         if isinstance(value, Constant):

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from hwgen.errors import ModelError
+from hwgen.errors import ConfigError, ModelError
 from hwgen.formats import Arithmetic, Float, Int, int_holding, parse_arithmetic
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
@@ -29,7 +29,7 @@ from hwgen.frontend.values import (
 from hwgen.ir import Graph, InputPort, OutputPort, Reorder, Requantize, Tensor
 from hwgen.ir import Node as GraphNode
 
-ARITH = "hwgen.arith"  # the key of a node's arithmetic in its metadata
+ARITH = "hwgen.arith"  # key of the metadata of nodes
 
 
 class Node:
@@ -53,8 +53,18 @@ class Node:
         )
         self.outputs = len(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
-        chosen = [entry.value for entry in proto.metadata_props if entry.key == ARITH]
-        self._arith = parse_arithmetic(chosen[0]) if chosen else None
+        self._metadata = {entry.key: entry.value for entry in proto.metadata_props}
+
+    @property
+    def arith(self) -> Arithmetic | None:
+        """The arithmetic that a conversion noted in the node's metadata."""
+        text = self._metadata.get(ARITH)
+        if text is None:
+            return None
+        try:
+            return parse_arithmetic(text)
+        except ConfigError as error:
+            raise ModelError(f"its metadata {ARITH}: {error}") from error
 
     def having(self, *inputs: Value | None, **attributes) -> Node:
         """The same node with other inputs, and other attributes where any are given."""
@@ -63,11 +73,6 @@ class Node:
         if attributes:
             other._attributes = {k: helper.make_attribute(k, v) for k, v in attributes.items()}
         return other
-
-    @property
-    def arith(self) -> Arithmetic | None:
-        """The arithmetic that the model's conversion chose for it."""
-        return self._arith
 
     def attribute(self, name: str, default=None):
         """An attribute's value."""

@@ -29,7 +29,7 @@ from hwgen.frontend import (
 )
 from hwgen.frontend.context import Context, Node
 from hwgen.frontend.floats import narrowed
-from hwgen.frontend.read import DOMAINS, read
+from hwgen.frontend.read import DOMAINS, input_shape, node_names, read
 from hwgen.frontend.values import (
     Codes,
     Constant,
@@ -131,24 +131,12 @@ def _walk(model: onnx.ModelProto, shapes: Mapping, name: str | None) -> Walk:
     if graph.sparse_initializer:
         raise ModelError("sparse initializers are not supported; store them dense")
     _inputs(walk, graph, shapes)
-    names = _node_names(graph)
+    names = node_names(graph)
     for number, proto in enumerate(graph.node):
         _node(walk, proto, names[number], opset)
     if not any(row.reason for row in walk.rows):
         _outputs(walk, graph)
     return walk
-
-
-def _node_names(graph: onnx.GraphProto) -> list[str]:
-    """Unique names; an unnamed node is called by its op and place."""
-    names: list[str] = []
-    taken: set[str] = set()
-    for number, node in enumerate(graph.node):
-        stem = node.name or f"{node.op_type}_{number}"
-        name = stem if stem not in taken else f"{stem}_{number}"
-        taken.add(name)
-        names.append(name)
-    return names
 
 
 def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
@@ -160,7 +148,7 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
     for value in real:
         if value.type.WhichOneof("value") != "tensor_type":
             raise ModelError(f"input {value.name!r} is no tensor")
-        size = _input_shape(value, shapes.get(value.name))
+        size = input_shape(value, shapes.get(value.name))
         constants.check_elements(size, f"input {value.name!r}")
         ids = np.arange(int(np.prod(size))).reshape(size)
         dtype = _dtype(value)
@@ -174,33 +162,6 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
                 f"input {value.name!r} has type {dtype}; float32, {ops_quantize.NAMES} are "
                 f"supported"
             )
-
-
-def _input_shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
-    dims = value.type.tensor_type.shape.dim
-    declared = [d.dim_value if d.HasField("dim_value") else None for d in dims]
-    size = list(given) if given is not None else declared
-    if given is not None:
-        fits = len(given) == len(declared) and all(
-            d in (None, g) or k == 0 for k, (d, g) in enumerate(zip(declared, given, strict=False))
-        )
-        if not fits:
-            raise ModelError(
-                f"--shape {value.name}={list(given)} does not fit the model's {declared}"
-            )
-    if size and size[0] is None:
-        size[0] = 1
-    if not size or any(d is None or d < 1 for d in size):
-        raise ModelError(
-            f"input {value.name!r} has shape {size}: fix it, e.g. --shape {value.name}=1,64"
-        )
-    if len(size) > 1 and size[0] != 1:
-        raise ModelError(
-            f"input {value.name!r} has a fixed batch of {size[0]}: export it with batch 1 or "
-            f"dynamic, "
-            f"or give --shape {value.name}={','.join(map(str, [1, *size[1:]]))}"
-        )
-    return tuple(size)
 
 
 def _node(walk: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.frontend.constants import scalar_list
 from hwgen.formats import Float
+from hwgen.frontend.constants import scalar_list
 from hwgen.frontend.context import Node, one_term
 from hwgen.frontend.floats import linear, ones
 from hwgen.frontend.values import Codes, Real, Stream, Term, Value, exact

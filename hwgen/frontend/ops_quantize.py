@@ -79,7 +79,7 @@ def _by_element(node: Node, value: Input, axis: int, block: int, kind: int) -> C
     def spread(array: np.ndarray) -> np.ndarray:
         """Numbers along the value as numbers along the model's input."""
         result = np.empty(value.ids.size, dtype=array.dtype)
-        array = _along(array, axis, value.ids.shape, block)
+        array = along(array, axis, value.ids.shape, block)
         result[value.ids.ravel()] = np.broadcast_to(array, value.ids.shape).ravel()
         return result.reshape(_port_shape(value))
 
@@ -126,7 +126,7 @@ def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
     return _add(node, real, target, stem)
 
 
-def join(node: Node, parts: list[Codes], axis: int, fmt: Int) -> Codes:
+def join(node: Node, parts: list[Codes], axis: int, fmt: Int | Float) -> Codes:
     """Codes one after another along an axis."""
     context = node.context
     streams = [context.whole(part.stream, node.name) for part in parts]
@@ -177,10 +177,10 @@ def from_codes(
         size = value.array.shape
         if fmt := FLOATS.get(value.array.dtype.name):
             codes = value.array.view(np.uint8).astype(np.int64)
-            return Scaled(codes, _along(scale, axis, size, block), fmt)
+            return Scaled(codes, along(scale, axis, size, block), fmt)
         if value.array.dtype.kind not in "iu" and value.array.dtype.name not in FORMATS:
             raise ModelError(f"dequantizes {value.array.dtype}; use integers of 2 to 32 bits")
-        scale, zeros = (_along(a, axis, size, block) for a in (scale, zeros))
+        scale, zeros = (along(a, axis, size, block) for a in (scale, zeros))
         codes = value.array.astype(np.int64) - zeros
         return Scaled(codes, scale)
     if isinstance(value, Hosted) and value.operations[-1][0] == "QuantizeLinear":
@@ -188,7 +188,7 @@ def from_codes(
         return Hosted(value.value, (*value.operations, ("DequantizeLinear", attributes)))
     if not isinstance(value, Codes):
         raise ModelError("dequantizes something that is not quantized")
-    scale, zeros = (_along(a, axis, value.ids.shape, block) for a in (scale, zeros))
+    scale, zeros = (along(a, axis, value.ids.shape, block) for a in (scale, zeros))
     return Real((Term(value.stream, scale),), exact(-zeros) * scale)
 
 
@@ -211,7 +211,7 @@ def _no_zero(zeros: np.ndarray) -> np.ndarray:
     return np.zeros(zeros.shape, dtype=np.int64)
 
 
-def _along(array: np.ndarray, axis: int, size: tuple[int, ...], block: int = 0) -> np.ndarray:
+def along(array: np.ndarray, axis: int, size: tuple[int, ...], block: int = 0) -> np.ndarray:
     """A vector laid along an axis of a tensor of that size, or an array with an entry for every
     `block` elements along the axis; one number as a scalar."""
     if array.size == 1:

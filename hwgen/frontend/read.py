@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import onnx
@@ -113,3 +114,43 @@ def _external(model: onnx.ModelProto, folder: Path | None) -> None:
             ) from error
         tensor.data_location = onnx.TensorProto.DEFAULT
         del tensor.external_data[:]
+
+
+def node_names(graph: onnx.GraphProto) -> list[str]:
+    """Unique names; an unnamed node is called by its op and place."""
+    names: list[str] = []
+    taken: set[str] = set()
+    for number, node in enumerate(graph.node):
+        stem = node.name or f"{node.op_type}_{number}"
+        name = stem if stem not in taken else f"{stem}_{number}"
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def input_shape(value: onnx.ValueInfoProto, given: Sequence[int] | None) -> tuple[int, ...]:
+    """The shape of a model input, batch 1: `given`, or what the model says. Raises `ModelError`."""
+    dims = value.type.tensor_type.shape.dim
+    declared = [d.dim_value if d.HasField("dim_value") else None for d in dims]
+    size = list(given) if given is not None else declared
+    if given is not None:
+        fits = len(given) == len(declared) and all(
+            d in (None, g) or k == 0 for k, (d, g) in enumerate(zip(declared, given, strict=False))
+        )
+        if not fits:
+            raise ModelError(
+                f"--shape {value.name}={list(given)} does not fit the model's {declared}"
+            )
+    if size and size[0] is None:
+        size[0] = 1
+    if not size or any(d is None or d < 1 for d in size):
+        raise ModelError(
+            f"input {value.name!r} has shape {size}: fix it, e.g. --shape {value.name}=1,64"
+        )
+    if len(size) > 1 and size[0] != 1:
+        raise ModelError(
+            f"input {value.name!r} has a fixed batch of {size[0]}: export it with batch 1 or "
+            f"dynamic, "
+            f"or give --shape {value.name}={','.join(map(str, [1, *size[1:]]))}"
+        )
+    return tuple(size)

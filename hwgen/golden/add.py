@@ -7,6 +7,8 @@ import numpy as np
 from hwgen.formats import Float
 
 MAN = 52  # mantissa bits of float64
+CHUNK = 1 << 15  # numbers at once: their copies stay in the cache
+CASTS = {Float(8, 23, 127): np.float32, Float(5, 10, 15): np.float16}  # NumPy rounds these itself
 
 
 def add(fmt: Float, a, b, flush: bool = False) -> np.ndarray:
@@ -17,7 +19,13 @@ def add(fmt: Float, a, b, flush: bool = False) -> np.ndarray:
     `flush`: a result that is, rounded to the precision of `fmt`, less than the least normal number
     is a zero of its sign; subnormal operands are the caller's to flush (`flushed`).
     """
-    return round_to(fmt, _odd_sum(np.asarray(a, np.float64), np.asarray(b, np.float64)), flush)
+    a, b = np.broadcast_arrays(np.asarray(a, np.float64), np.asarray(b, np.float64))
+    result = np.empty(a.shape)
+    flat_a, flat_b, flat = a.reshape(-1), b.reshape(-1), result.reshape(-1)
+    for k in range(0, flat.size, CHUNK):
+        part = slice(k, k + CHUNK)
+        flat[part] = round_to(fmt, _odd_sum(flat_a[part], flat_b[part]), flush)
+    return result
 
 
 def multiply_add(fmt: Float, x: Float, w: Float, a, b, c, flush: bool = False) -> np.ndarray:
@@ -37,6 +45,9 @@ def flushed(fmt: Float, values) -> np.ndarray:
 
 def round_to(fmt: Float, values: np.ndarray, flush: bool = False) -> np.ndarray:
     """Numbers rounded to the nearest of `fmt` as `add` has it."""
+    if fmt in CASTS and not flush:
+        with np.errstate(over="ignore", invalid="ignore"):
+            return values.astype(CASTS[fmt]).astype(np.float64)
     small = np.abs(values) < 2.0**fmt.emin
     with np.errstate(invalid="ignore"):
         rounded = _to_bits(values, fmt.man)

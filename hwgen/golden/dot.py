@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from hwgen.formats import Arithmetic, decode, encode
+from hwgen.formats import Approximate, Arithmetic, decode, encode
 from hwgen.golden.add import add
+from hwgen.golden.approximate import ApproximateSum, State
 from hwgen.golden.multiply import product
 from hwgen.ir import ADDER_STAGES, Linear
 
 # Products held at once: 32 MiB of float64.
 CHUNK = 1 << 22
+FIELDS = ("sign", "exp", "sig")
 LIMB = 20  # bits: the sum of 4,096 products of two limbs and more is exact in float64
 
 
@@ -69,52 +73,101 @@ def _limbs(values: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 def _rounded(node: Linear, x: np.ndarray, weight: np.ndarray, bias) -> np.ndarray:
     """As `Linear` defines."""
-    sums = _Floats(node.arithmetic)
+    approximate = isinstance(node.arithmetic.accumulator, Approximate)
+    sums: Any = (_Approximate if approximate else _Floats)(node.arithmetic)
     fill = ((0, 0), (0, node.words * node.simd - x.shape[1]))
     x, weight = np.pad(x, fill), np.pad(weight, fill)
-    terms = sums.products(x[:, None], weight)
-    terms = terms.reshape(len(x), len(weight), node.words, node.simd)
+    size = (len(x), len(weight), node.words, node.simd)
+    terms = sums.each(lambda a: a.reshape(size), sums.products(x[:, None], weight))
     if node.simd > 1:
         terms = sums.add(sums.nothing, terms)
-    while terms.shape[-1] > 1:
-        if terms.shape[-1] % 2:
-            last = np.full_like(terms[..., :1], sums.nothing)
-            terms = np.concatenate([terms, last], axis=-1)
-        terms = sums.add(terms[..., ::2], terms[..., 1::2])
-    nothing = np.full_like(terms[..., 0, 0], sums.nothing)
+    lanes = node.simd
+    while lanes > 1:
+        if lanes % 2:
+            terms = sums.each(_behind, terms, sums.nothing)
+        pairs = (sums.each(lambda a, k=k: a[..., k::2], terms) for k in (0, 1))
+        terms, lanes = sums.add(*pairs), -(-lanes // 2)
+    nothing = sums.each(lambda a: np.full(size[:2], a), sums.nothing)
     partial = [nothing] * ADDER_STAGES
     if bias is not None:
-        partial[0] = np.broadcast_to(sums.enter(bias), nothing.shape)
+        partial[0] = sums.each(lambda a: np.broadcast_to(a, size[:2]), sums.begin(bias))
     for t in range(node.words):
-        partial[t % ADDER_STAGES] = sums.add(partial[t % ADDER_STAGES], terms[..., t, 0])
+        word = sums.each(lambda a, t=t: a[..., t, 0], terms)
+        partial[t % ADDER_STAGES] = sums.add(partial[t % ADDER_STAGES], word)
     count = min(node.words, ADDER_STAGES)
     last = [partial[t % ADDER_STAGES] for t in range(node.words - count, node.words)]
     last = [nothing] * ((1 << node.merges) - count) + last
     while len(last) > 1:
         last = [sums.add(a, b) for a, b in zip(last[::2], last[1::2], strict=True)]
-    return sums.codes(last[0])
+    return encode(node.accumulator, sums.finish(last[0]), saturate=False)
+
+
+def _behind(a: np.ndarray, b) -> np.ndarray:
+    """`a` with one element `b` more along the last axis."""
+    return np.concatenate([a, np.full((*a.shape[:-1], 1), b, dtype=a.dtype)], axis=-1)
 
 
 class _Floats:
     """Partial sums that are numbers of a float format, as float64."""
 
-    nothing = -0.0
+    nothing = np.float64(-0.0)
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self._arithmetic, self._fmt = arithmetic, arithmetic.accumulator
 
     def products(self, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-        """Products, not rounded."""
+        """Products of codes, not rounded."""
         return product(self._arithmetic, x, w)
 
-    def enter(self, codes: np.ndarray) -> np.ndarray:
-        """Sums of the result's codes."""
+    def begin(self, codes: np.ndarray) -> np.ndarray:
+        """Codes of the result as sums."""
         return decode(self._fmt, codes)
 
     def add(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Rounded sums."""
         return add(self._fmt, a, b)
 
-    def codes(self, sums: np.ndarray) -> np.ndarray:
-        """The result's codes."""
-        return encode(self._fmt, sums, saturate=False)
+    def each(self, function, *sums: np.ndarray) -> np.ndarray:
+        """A function of arrays for sums."""
+        return function(*sums)
+
+    def finish(self, sums: np.ndarray) -> np.ndarray:
+        """The numbers of sums."""
+        return sums
+
+
+class _Approximate:
+    """Partial sums with approximate normalization."""
+
+    nothing = State(np.array(0), np.array(0), np.array(0))
+
+    def __init__(self, arithmetic: Arithmetic) -> None:
+        self._arithmetic = arithmetic
+        exact = arithmetic.multiplier == "exact"
+        self._sums = ApproximateSum(
+            arithmetic.accumulator, arithmetic.x, arithmetic.w if exact else None
+        )
+
+    def products(self, x: np.ndarray, w: np.ndarray) -> State:
+        """Products of codes as partial sums."""
+        arithmetic = self._arithmetic
+        if arithmetic.multiplier == "exact":
+            return self._sums.products(decode(arithmetic.x, x), decode(arithmetic.w, w))
+        return self._sums.numbers(arithmetic.x, product(arithmetic, x, w))
+
+    def begin(self, codes: np.ndarray) -> State:
+        """Codes of the result as partial sums."""
+        result = self._arithmetic.accumulator.result
+        return self._sums.numbers(result, decode(result, codes))
+
+    def add(self, a: State, b: State) -> State:
+        """Sums, normalized approximately."""
+        return self._sums.add(a, b)
+
+    def each(self, function, *sums: State) -> State:
+        """A function of arrays for sign, exponent and significand."""
+        return State(*(function(*(getattr(s, name) for s in sums)) for name in FIELDS))
+
+    def finish(self, sums: State) -> np.ndarray:
+        """The numbers of sums."""
+        return self._sums.finish(sums)

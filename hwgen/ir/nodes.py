@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.formats import Arithmetic, Float
+from hwgen.formats import Approximate, Arithmetic, Float
 
 # Clock cycles of an adder that rounds, and so the partial sums that take turns in it.
 ADDER_STAGES = 4
@@ -117,13 +117,12 @@ class Linear(Node):
 
     With an `arithmetic`, inputs and `weight` are codes of its formats and products are its
     multiplier's. Exact sums are integers in units of the least product. Other accumulators begin
-    with `bias` (groups, outputs per group; codes of the output) and round every sum, and their order is part of
-    the definition: the products of a word (each rounded first where a word has several) are added
-    in a tree of neighbours; word t goes to partial
-    sum t mod `ADDER_STAGES`, the first of which begins with the bias; in the end the last partial
-    sums are merged in a tree of neighbours, in the order in which their last words came. Where a
-    tree lacks an operand (behind a word's products, before the partial sums) that is -0. The output
-    then holds floats.
+    with `bias` (groups, outputs per group; codes of the output) and round every sum, and their
+    order is part of the definition: the products of a word (each rounded first where a word has
+    several) are added in a tree of neighbours; word t goes to partial sum t mod `ADDER_STAGES`, the
+    first of which begins with the bias; in the end the last partial sums are merged in a tree of
+    neighbours, in the order in which their last words came. Where a tree lacks an operand (behind a
+    word's products, before the partial sums) that is -0. The output then holds floats.
     """
 
     weight: np.ndarray
@@ -139,6 +138,12 @@ class Linear(Node):
     def rounds(self) -> bool:
         """Whether sums are rounded, or normalized approximately."""
         return self.arithmetic is not None and not isinstance(self.arithmetic.accumulator, str)
+
+    @property
+    def accumulator(self) -> Float:
+        """The format of rounded sums."""
+        accumulator = self.arithmetic.accumulator
+        return accumulator.result if isinstance(accumulator, Approximate) else accumulator
 
     @property
     def words(self) -> int:

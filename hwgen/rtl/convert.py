@@ -10,10 +10,13 @@ from amaranth.lib import data, wiring
 
 from hwgen.formats import Float, Int, int_holding
 from hwgen.ir import Convert, ConvertForm, Tensor
+from hwgen.rtl.arith.unrounded import specials
 from hwgen.rtl.counter import counter
 from hwgen.rtl.requantize import arrange
 from hwgen.rtl.rom import Rom
 from hwgen.rtl.stream import pipeline, ports, register, shape_of
+
+INFINITE = 1 << 10  # in the exponent: beyond the limits whatever the scale
 
 
 class ConvertUnit(wiring.Component):
@@ -33,7 +36,7 @@ class ConvertUnit(wiring.Component):
             Rom(words, fmt.bits, name)
             for (words, fmt), name in zip(self._columns, ("multiplier", "offset"), strict=True)
         ]
-        self.files = {}
+        self.files: dict[str, str] = {}
         for rom in self._roms:
             self.files |= rom.files
         super().__init__(ports(x, y))
@@ -146,11 +149,8 @@ def _parts(fmt: Float, code) -> tuple:
     mantissa, field, sign = code[: fmt.man], code[fmt.man : -1], code[-1]
     significand = Cat(mantissa, field != 0)
     exponent = Mux(field == 0, 1, field).as_unsigned() + fmt.unit - 1
-    nan = Const(0, 1)
-    if fmt.specials == "ieee":
-        nan = (field == (1 << fmt.exp) - 1) & (mantissa != 0)
-    elif fmt.nan is not None:
-        nan = (code[:-1] == fmt.nan) if fmt.specials == "fn" else (code == fmt.nan)
+    nan, infinite = specials(fmt, code)
+    exponent = exponent + Mux(infinite, INFINITE, 0)
     return Mux(sign, -significand, significand), exponent, nan
 
 

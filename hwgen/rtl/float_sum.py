@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module
+from amaranth.hdl import Module, Signal
 from amaranth.lib import wiring
 
 from hwgen.ir import ADDER_STAGES, FloatAdd, Tensor
-from hwgen.rtl.arith.float_add import FloatAdd as Adder
-from hwgen.rtl.stream import pipeline, ports, register
+from hwgen.rtl.arith.sums import float_adder
+from hwgen.rtl.stream import instance, pipeline, ports, register
 
 
 class FloatAddUnit(wiring.Component):
@@ -15,11 +15,13 @@ class FloatAddUnit(wiring.Component):
 
     Latency: ADDER_STAGES + 2 cycles. Initiation interval: 1.
 
-    Members: `i0`, `i1`, `o`: words of the same lanes; both inputs are taken together.
+    Members: `i0`, `i1`, `o`: words of the same lanes; both inputs are taken together. `parts`: what
+    makes the module it instantiates, by name.
     """
 
     def __init__(self, node: FloatAdd, a: Tensor, b: Tensor, y: Tensor) -> None:
-        self._fmt = node.fmt
+        self._name, make = float_adder(node.fmt)
+        self.parts = {self._name: make}
         super().__init__(ports(a, b, y))
 
     def elaborate(self, _platform) -> Module:
@@ -27,12 +29,8 @@ class FloatAddUnit(wiring.Component):
         m = Module()
         ce = pipeline(m, ADDER_STAGES + 2, self.o, self.i0, self.i1)
         for lane in range(len(self.o.payload)):
-            adder = Adder(self._fmt, self._fmt, self._fmt, stages=ADDER_STAGES)
-            m.submodules[f"add{lane}"] = adder
-            m.d.comb += [
-                adder.i_ce.eq(ce),
-                adder.i_a.eq(register(m, ce, self.i0.payload[lane])),
-                adder.i_b.eq(register(m, ce, self.i1.payload[lane])),
-                self.o.payload[lane].eq(register(m, ce, adder.o)),
-            ]
+            a, b = (register(m, ce, i.payload[lane]) for i in (self.i0, self.i1))
+            total = Signal(len(self.o.payload[lane]), name=f"total{lane}")
+            m.submodules[f"add{lane}"] = instance(self._name, ce, a, b, total)
+            m.d.comb += self.o.payload[lane].eq(register(m, ce, total))
         return m

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from itertools import product
 
@@ -14,6 +13,7 @@ from hwgen.formats import Bipolar, Int, Ternary, int_holding
 from hwgen.ir import ADDER_STAGES, Linear, Tensor
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.rounding_dot import RoundingDot
+from hwgen.rtl.arith.sums import adders, module_name
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
 from hwgen.rtl.stream import ports, register, shape_of
@@ -34,8 +34,7 @@ class LinearUnit(wiring.Component):
 
     def __init__(self, node: Linear, x: Tensor, y: Tensor) -> None:
         self._node = node
-        self._formats = _formats(node, x)
-        _, w = self._formats
+        self._formats = x_fmt, w = _formats(node, x)
         weights = _fold(node, node.weight)
         depth = int(np.prod(weights.shape[:-3]))
         codes = weights < 0 if w == Bipolar() else weights
@@ -47,9 +46,9 @@ class LinearUnit(wiring.Component):
             self._dot_shape = unsigned(y.fmt.bits)
         else:
             self._latency = Dot.latency(node.simd)
-            self._dot_shape = Dot.sum_shape(*self._formats, node.simd, node.arithmetic)
+            self._dot_shape = Dot.sum_shape(x_fmt, w, node.simd, node.arithmetic)
         self._dot_name, make = _dot(node, *self._formats)
-        self.parts = {self._dot_name: make}
+        self.parts = {**(adders(node.arithmetic) if node.rounds else {}), self._dot_name: make}
         super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
@@ -162,14 +161,10 @@ def _dot(node: Linear, x, w) -> tuple[str, Callable]:
     """The name of the module of a dot product, and what makes it."""
     what, lanes = node.arithmetic or f"{x}_{w}", node.simd
     if not node.rounds:
-        return _name(f"{what}_{lanes}"), lambda: Dot(x, w, lanes, node.arithmetic)
+        return module_name("dot", f"{what}_{lanes}"), lambda: Dot(x, w, lanes, node.arithmetic)
     biased, words = node.bias is not None, min(node.words, ADDER_STAGES + 1)
-    name = _name(f"{what}_{lanes}_{words}{'_biased' * biased}")
+    name = module_name("dot", f"{what}_{lanes}_{words}{'_biased' * biased}")
     return name, lambda: RoundingDot(node.arithmetic, lanes, words, biased)
-
-
-def _name(text: str) -> str:
-    return "hwgen_dot_" + re.sub(r"\W", "_", text)
 
 
 def _starts(node: Linear, bits: int) -> Rom:

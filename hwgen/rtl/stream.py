@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import and_
 
-from amaranth.hdl import Cat, Module, Shape, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Shape, Signal
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Member, Out
 
@@ -18,7 +18,7 @@ def shape_of(fmt: Int | Ternary | Bipolar | Float) -> Shape:
     return Shape(fmt.bits, fmt.signed)
 
 
-def WordSignature(fmt: Int, lanes: int = 1) -> stream.Signature:  # noqa: N802 - it stands for a class
+def WordSignature(fmt: Int | Float, lanes: int = 1) -> stream.Signature:  # noqa: N802 - it stands for a class
     """A stream whose payload is `lanes` elements of `fmt`, lane 0 in the least significant bits."""
     return stream.Signature(data.ArrayLayout(shape_of(fmt), lanes))
 
@@ -50,3 +50,9 @@ def register(m: Module, ce, value, name: str = "stage") -> Signal:
     with m.If(ce):
         m.d.sync += out.eq(value)
     return out
+
+
+def instance(module: str, ce, a, b, o: Signal) -> Instance:
+    """A clocked unit of two operands that several others share: its module is emitted once."""
+    clock = {"i_clk": ClockSignal(), "i_rst": ResetSignal()}
+    return Instance(module, **clock, i_i_ce=ce, i_i_a=a, i_i_b=b, o_o=o)

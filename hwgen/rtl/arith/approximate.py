@@ -22,7 +22,10 @@ CUTS = ("normalize", "add", "align", "compare")
 @dataclass(frozen=True)
 class PartialSum:
     """Partial sums of `psum`: (-1)**sign * sig * 2**(exp + lsb); sig, of W = psum.bits bits, is not
-    normalized, exp is unsigned. Zero is sig == 0 with exp 0: a register's reset is a zero."""
+    normalized, exp is unsigned. Zero is sig == 0 with exp 0: a register's reset is a zero.
+
+    exp neither overflows nor falls below 0 in sums of fewer than 2**62 numbers.
+    """
 
     psum: Approximate
     lsb: int
@@ -39,18 +42,23 @@ class PartialSum:
 
     def enter(self, m: Module, shape: Unrounded, number: data.View) -> data.View:
         """A number as a partial sum: its most significant bits at those of sig, what has no place
-        cut off; infinity and NaN as the largest significand and the exponent INFINITE."""
+        cut off; infinity as the largest significand and the exponent INFINITE, NaN as that of +.
+        Where `shape` is not that of `of`, its exponents must be in reach."""
         state = Signal(self.layout)
         room = self.psum.bits - shape.sig_bits
         sig = Cat(Const(0, room), number.sig) if room >= 0 else number.sig[-room:]
-        # exp + 256, exp being less than 512
-        exp = Cat(number.exp[:8], ~number.exp[8], number.exp[8])
+        gain = shape.offset - room - self.lsb
+        if gain == BIAS and shape.exp_bits <= EXP_BITS:  # exp < 512: 256 more needs no adder
+            low = Cat(number.exp, Const(0, EXP_BITS))
+            exp = Cat(low[:8], ~low[8], low[8])
+        else:
+            exp = (number.exp + Const(gain))[:EXP_BITS]
         infinite = number.nan | number.inf
         some = number.sig.any().replicate(EXP_BITS)
         m.d.comb += [
             state.sig.eq(sig | infinite.replicate(self.psum.bits)),
             state.exp.eq(Mux(infinite, INFINITE, exp & some)),
-            state.sign.eq(number.sign),
+            state.sign.eq(number.sign & ~number.nan),
         ]
         return state
 
@@ -97,7 +105,7 @@ class ApproximateAdd(wiring.Component):
 
     def __init__(self, shape: PartialSum, stages: int = 0, exact: bool = False) -> None:
         self.shape, self._exact = shape, exact
-        self.latency = self._stages = stages
+        self.latency = self.stages = stages
         layout = shape.layout
         members = {"i_ce": In(1)} if stages else {}
         super().__init__({**members, "i_a": In(layout), "i_b": In(layout), "o": Out(layout)})
@@ -105,7 +113,7 @@ class ApproximateAdd(wiring.Component):
     def elaborate(self, _platform) -> Module:
         """The steps: compare exponents, align, add, normalize."""
         m = Module()
-        stages = Stages(m, self.i_ce if self._stages else None, self._stages, CUTS)
+        stages = Stages(m, self.i_ce if self.stages else None, self.stages, CUTS)
         big, small, exp, amount, flags = stages("compare", *self._compare(m))
         bits = self.shape.psum.bits
         aligned, _ = shift_right(m, small, amount, bits)

@@ -48,8 +48,10 @@ class FloatAdd(wiring.Component):
     ) -> None:
         if not isinstance(a, Float) or a.unit < fmt.unit or a.emax > fmt.emax + 1:
             raise ValueError(f"a must be a float whose exponents {fmt} has, not {a}")
+        if stages < 0:
+            raise ValueError(f"stages must be 0 or more, not {stages!r}")
         self.fmt, self.a, self.b, self.flush = fmt, a, b, flush
-        self.latency = self._stages = stages
+        self.latency = self.stages = stages
         self._shape = Unrounded.fields_of(b, flush) if isinstance(b, Float) else b
         members = {"i_ce": In(1)} if stages else {}
         width = b.bits if isinstance(b, Float) else b.layout.size
@@ -76,7 +78,7 @@ class FloatAdd(wiring.Component):
     def elaborate(self, _platform) -> Module:
         """The steps: compare exponents, align, add, count zeros, normalize, round."""
         m = Module()
-        stages = Stages(m, self.i_ce if self._stages else None, self._stages, CUTS)
+        stages = Stages(m, self.i_ce if self.stages else None, self.stages, CUTS)
         a = fields(m, self.a, self.i_a, self.flush)
         if isinstance(self.b, Float):
             b = fields(m, self.b, self.i_b, self.flush)
@@ -168,9 +170,8 @@ class FloatAdd(wiring.Component):
             return Mux(nan, fmt.nan, Cat(Mux(over, fmt.infinity, low), sign))
         if fmt.specials == "none":
             return Mux(nan, 0, Cat(Mux(over, fmt.largest_code, low), sign))
-        if fmt.specials == "fn":
-            return Mux(nan, fmt.nan, Cat(Mux(over, fmt.nan, low), sign))
-        return Mux(nan | over, fmt.nan, Cat(low, sign & low.any()))
+        sign = sign & low.any() if fmt.specials == "fnuz" else sign
+        return Mux(nan | over, fmt.nan, Cat(low, sign))
 
 
 def _signal(m: Module, value: Value, name: str) -> Signal:

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out
 from hwgen.formats import Approximate, Arithmetic
 from hwgen.ir import ADDER_STAGES
 from hwgen.rtl.arith.sums import sums_of
-from hwgen.rtl.stream import shape_of
+from hwgen.rtl.stream import instance, shape_of
 
 
 class RoundingDot(wiring.Component):
@@ -94,7 +94,7 @@ class RoundingDot(wiring.Component):
         """
         start = nothing = self._sums.nothing
         if self._biased:
-            start = self._sums.enter(m, self._delayed(m, self.i_start, delay))
+            start = self._sums.begin(m, self._delayed(m, self.i_start, delay))
         total = Signal(self._sums.bits, name="total")
         operand = Mux(first, start, nothing)
         if self._words > ADDER_STAGES:
@@ -127,9 +127,9 @@ class RoundingDot(wiring.Component):
 
     def _add(self, m: Module, name: str, a, b, fused: bool = False) -> Signal:
         """a + b, ADDER_STAGES cycles later; b is a product where `fused`."""
-        m.submodules[name] = adder = self._sums.adder(fused)
-        m.d.comb += [adder.i_ce.eq(self.i_ce), adder.i_a.eq(a), adder.i_b.eq(b)]
-        return adder.o
+        total = Signal(self._sums.bits, name=name)
+        m.submodules[name] = instance(self._sums.adder(fused)[0], self.i_ce, a, b, total)
+        return total
 
     def _register(self, m: Module, value) -> Signal:
         register = Signal(value.shape() if hasattr(value, "shape") else Shape.cast(value))

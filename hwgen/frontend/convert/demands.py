@@ -1,0 +1,213 @@
+"""Which tensors must be quantized, and to what."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import onnx
+
+from hwgen.formats import Arithmetic, Block, Int
+from hwgen.formats.names import Format
+from hwgen.frontend.convert.editor import Editor, kind
+from hwgen.frontend.convert.prepare import LINEAR
+from hwgen.frontend.convert.scaling import scaled
+from hwgen.frontend.convert.strip import MOVES
+
+BINARY = frozenset({"Add", "Sub", "Mul"})
+POOLS = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})
+FUNCTIONS = frozenset({"Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "HardSwish", "Abs"})
+# Affine, or clamps: they need no quantizer of their own.
+FREE = frozenset(
+    "Add Sub Mul Div Neg Relu Clip Max Min BatchNormalization ai.onnx.ml.Scaler".split()
+)
+PASSED = MOVES | {"Pad", "Cast"}  # a quantizer goes before them
+CARRIER = Int(16)  # of numbers that are quantized again
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A format; `carrier`: fixed point in between, with a scale of a power of two; `products`: so
+    scaled that products of two stay within the format."""
+
+    fmt: Format
+    carrier: bool = False
+    products: bool = False
+
+
+CARRIED = Spec(CARRIER, True)
+Edge = tuple[onnx.NodeProto, int]  # a node and which of its inputs
+
+
+@dataclass
+class Demand:
+    """A reader that wants a quantized input; `edges` from there back to the anchor, the tensor at
+    which a quantizer may stand for all of them."""
+
+    spec: Spec
+    anchor: str
+    edges: list[Edge]  # the last reads the anchor
+    block: Block | None = None  # to be formed in front of the reader
+
+    @property
+    def padded(self) -> bool:
+        """Whether there is a Pad on the way, which reads codes."""
+        return any(kind(node) == "Pad" for node, _ in self.edges[1:])
+
+
+@dataclass
+class Plan:
+    """Demands, and the sums and functions that must be quantized where nothing demands it."""
+
+    demands: list[Demand] = field(default_factory=list)
+    results: list[tuple[str, Spec]] = field(default_factory=list)
+    carriers: list[onnx.NodeProto] = field(default_factory=list)  # nodes with an arithmetic
+
+
+def activations(editor: Editor, node: onnx.NodeProto) -> list[int]:
+    """Inputs that are no constants."""
+    return [k for k, i in enumerate(node.input) if i and i not in editor.constants]
+
+
+def bears(editor: Editor, node: onnx.NodeProto) -> bool:
+    """Whether a node computes in an arithmetic: layers, sums and products of two tensors, means,
+    functions."""
+    op = kind(node)
+    if op in BINARY:
+        return len(activations(editor, node)) == 2
+    if op in LINEAR:
+        return bool(activations(editor, node)[:1] == [0])
+    return op in POOLS | FUNCTIONS
+
+
+def operand(arithmetic: Arithmetic) -> Spec:
+    """What the activations of an arithmetic are quantized to outside of linear layers."""
+    if isinstance(arithmetic.x, Block):
+        return CARRIED
+    return Spec(arithmetic.x, products=arithmetic.multiplier != "exact")
+
+
+class Planner:
+    """Finds the demands of a float model."""
+
+    def __init__(self, editor: Editor, arith: Callable[[str], Arithmetic | None]) -> None:
+        self.editor, self.arith = editor, arith
+        self.producers, self.readers = editor.producers(), editor.readers()
+        self.plan = Plan()
+        self.known: set[tuple[int, int]] = set()  # readers with a demand
+
+    def run(self) -> Plan:
+        """The plan."""
+        active = self._active()
+        for node in self.editor.nodes:
+            arithmetic = self.arith(node.name)
+            if not bears(self.editor, node):
+                self._free(node, arithmetic)
+            elif arithmetic is not None:
+                self.plan.carriers.append(node)
+                self._bearer(node, arithmetic, active)
+        return self.plan
+
+    def _active(self) -> set[str]:
+        """Tensors from which something that bears an arithmetic is reached, functions aside."""
+        found: set[str] = set()
+        for node in reversed(self.editor.nodes):
+            own = bears(self.editor, node) and kind(node) not in FUNCTIONS
+            if own or any(output in found for output in node.output):
+                found |= {i for i in node.input if i}
+        return found
+
+    def _bearer(self, node: onnx.NodeProto, arithmetic: Arithmetic, active: set[str]) -> None:
+        op, result = kind(node), node.output[0]
+        if op in LINEAR:
+            block = arithmetic.x if isinstance(arithmetic.x, Block) else None
+            for k in activations(self.editor, node)[:2]:
+                self._demand(node, k, operand(arithmetic), block)
+        elif op in FUNCTIONS:
+            if result in active:
+                spec = operand(arithmetic)
+                # A function of the carrier's codes would be a table of 65536 entries.
+                self._demand(node, 0, Spec(Int(8)) if spec is CARRIED else spec)
+        elif op in BINARY:
+            roots = [self._root(node, k) for k in (0, 1)]
+            together = roots[0][0] == roots[1][0] and len(roots[0][1]) + len(roots[1][1]) > 2
+            for k, (_, edges) in enumerate(roots):
+                reader = edges[-1] if together else (node, k)
+                if kind(reader[0]) not in FUNCTIONS:
+                    self._demand(*reader, operand(arithmetic))
+            if op != "Mul" or together:
+                self.plan.results.append((self._clamped(result), operand(arithmetic)))
+        else:
+            self._demand(node, 0, operand(arithmetic))
+
+    def _free(self, node: onnx.NodeProto, arithmetic: Arithmetic | None) -> None:
+        """Ops without an arithmetic want a quantized input where it comes from the model's input or
+        from joined tensors; and where they treat channels of a sum differently."""
+        op = kind(node)
+        if arithmetic is None or op not in FREE | {"Concat"}:
+            return
+        if op == "Concat":  # an output of the model is one tensor
+            spec = operand(arithmetic)
+            spec = CARRIED if scaled(spec.fmt) else spec
+            self.plan.results.append((self._clamped(node.output[0]), spec))
+        for k in activations(self.editor, node)[: None if op == "Concat" else 1]:
+            anchor = self._anchor(node, k)[0]
+            maker = self.producers.get(anchor)
+            if maker is None or kind(maker) == "Concat":
+                self._demand(node, k, CARRIED)
+                continue
+            constants = [self.editor.constants[i] for i in node.input if i in self.editor.constants]
+            if any(c.size > 1 for c in constants) and self._sums(anchor):
+                self._demand(node, k, operand(arithmetic))
+
+    def _sums(self, name: str) -> bool:
+        """Whether a tensor is a sum of two that is not quantized."""
+        node = self.producers.get(name)
+        while node is not None and kind(node) in FREE and not bears(self.editor, node):
+            node = self.producers.get(node.input[activations(self.editor, node)[0]])
+        return node is not None and kind(node) in ("Add", "Sub") and bears(self.editor, node)
+
+    def _root(self, node: onnx.NodeProto, k: int) -> tuple[str, list[Edge]]:
+        """The tensor an input is a function of, and the edges from it to there, the last first."""
+        edges = [(node, k)]
+        name = node.input[k]
+        while True:
+            maker = self.producers.get(name)
+            one = maker is not None and len(activations(self.editor, maker)) == 1
+            if not one or kind(maker) not in (FREE | FUNCTIONS) - {"BatchNormalization"}:
+                return name, edges
+            fixed = [self.editor.constants[i] for i in maker.input if i in self.editor.constants]
+            if any(c.size > 1 for c in fixed):
+                return name, edges
+            place = activations(self.editor, maker)[0]
+            edges.append((maker, place))
+            name = maker.input[place]
+
+    def _clamped(self, name: str) -> str:
+        """The tensor behind the Relu or Clip that alone reads one."""
+        while len(self.readers[name]) == 1 and name not in self.editor.outputs:
+            node, k = self.readers[name][0]
+            if kind(node) not in ("Relu", "Clip") or k:
+                break
+            name = node.output[0]
+        return name
+
+    def _anchor(self, node: onnx.NodeProto, k: int) -> tuple[str, list[Edge]]:
+        edges = list(self._back(node, k))
+        last, place = edges[-1]
+        return last.input[place], edges
+
+    def _back(self, node: onnx.NodeProto, k: int) -> Iterator[Edge]:
+        """Edges backwards through everything that only moves elements."""
+        yield node, k
+        maker = self.producers.get(node.input[k])
+        while maker is not None and kind(maker) in PASSED:
+            yield maker, 0
+            maker = self.producers.get(maker.input[0])
+
+    def _demand(self, node: onnx.NodeProto, k: int, spec: Spec, block: Block | None = None) -> None:
+        anchor, edges = self._anchor(node, k)
+        if (id(node), k) in self.known:
+            return
+        self.known.add((id(node), k))
+        self.plan.demands.append(Demand(spec, anchor, edges, block))
