@@ -28,12 +28,13 @@ class Dot(wiring.Component):
     Registers before and behind every product and behind every level of the adder tree: products
     map to DSP blocks, and neither a memory nor an adder shares a cycle with a multiplier. With
     `stages` as many of these registers, evenly spread, the last at the output; 0 is combinational.
-    Products of an `arithmetic` are its multipliers in lookup tables. A product
-    with a weight of CHOICES is x, 0 or ~x, and what ~x lacks of -x is the carry into an adder of
-    the tree, which has one adder fewer than there are products. Latency: `stages`, by default
-    `latency(lanes)`, cycles of `i_ce`. Initiation interval: 1.
+    Products of an `arithmetic` are its multipliers in lookup tables. A product with a weight of
+    CHOICES is x, 0 or ~x, and what ~x lacks of -x is the carry into an adder of the tree, which has
+    one adder fewer than there are products. Latency: `stages`, by default `latency(lanes)`, cycles
+    of `i_ce`. Initiation interval: 1.
 
-    Members: `i_ce`: clock enable, where there are registers; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
+    Members: `i_ce`: clock enable, where there are registers; `i_x`, `i_w`: arrays of `lanes`; `o`:
+    the sum.
     """
 
     def __init__(
