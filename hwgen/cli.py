@@ -186,6 +186,25 @@ def formats(
 
 
 @app.command()
+def unit(
+    spec: Annotated[str, typer.Argument(metavar="ARITHMETIC", help="Such as e4m3fn:lmul.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
+    kind: Annotated[str, typer.Option(help="mul: a multiplier.")] = "mul",
+    stages: Annotated[int, typer.Option(min=0, help="Registers; 0 is combinational.")] = 0,
+) -> None:
+    """Write Verilog of one arithmetic unit and a testbench with golden vectors."""
+    from hwgen.emit.save import check_folder, save
+    from hwgen.emit.unit import unit_files
+
+    check_folder(output)
+    files, made = unit_files(spec, kind, stages)
+    save(output, files)
+    verilog = next(name for name in files if name.endswith(".v"))
+    print(f"{output}: {verilog}, latency {made.latency} cycles, {len(made.expected)} test vectors")
+    print(f"to check it: make -C {output}")
+
+
+@app.command()
 def doctor() -> None:
     """Say which tools were found, their versions, and how to mend what is missing."""
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""Proofs: multipliers equal to specifications in Verilog, for every operand, by Yosys' SAT solver."""
+"""Proofs by Yosys' SAT solver: multipliers equal specifications in Verilog for all operands."""
 
 from __future__ import annotations
 
