@@ -7,6 +7,8 @@ Energy-efficient Language Models", arXiv 2410.00907 (L-Mul, in the bit form); Ko
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from hwgen.errors import ConfigError
@@ -22,16 +24,18 @@ def product(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     for the others the number of the product's code. Elements of blocks are without their scales.
     """
     if arith.multiplier == "exact":
-        return _value(arith.x, x) * _value(arith.w, w)
+        with np.errstate(invalid="ignore"):  # inf * 0
+            return _value(arith.x, x) * _value(arith.w, w)
     return decode(arith.x, product_code(arith, x, w))
 
 
 def product_code(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The codes of products of lmul, lmul-raw, pam and pam-c, in the operands' format."""
     kind, _, form = arith.multiplier.partition("-")
+    fmt = cast(Float, arith.x)
     if kind == "lmul":
-        return lmul(arith.x, x, w, raw=form == "raw")
-    return pam(arith.x, x, w, compensated=form == "c")
+        return lmul(fmt, x, w, raw=form == "raw")
+    return pam(fmt, x, w, compensated=form == "c")
 
 
 def multiply(

@@ -63,7 +63,9 @@ class ApproximateSums:
         shape = _shape(self._arithmetic)
         return self._sums.enter(m, shape, _product(m, self._arithmetic, x, w)).as_value()
 
-    def adder(self, _fused: bool, stages: int = ADDER_STAGES) -> tuple[str, Callable[[], ApproximateAdd]]:
+    def adder(
+        self, _fused: bool, stages: int = ADDER_STAGES
+    ) -> tuple[str, Callable[[], ApproximateAdd]]:
         """The name of a module that adds partial sums, which products are too; and what makes
         it."""
         sums = self._sums
