@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ml_dtypes
 import numpy as np
 import onnx
 import pytest
@@ -22,10 +23,12 @@ from tests.frontend.converting import (
     moved,
     residual,
     samples,
+    scalar,
     sums_then_normalized,
     transposed,
 )
 from tests.qdq import Builder
+from tests.small import raw
 
 SHIPPED_NAMES = ("digits_mlp", "digits_cnn", "digits_resnet")
 
@@ -150,3 +153,32 @@ def test_normalizations_fold_into_layers() -> None:
         result = editor.finish()
         assert ops(result).count("BatchNormalization") == left
         np.testing.assert_allclose(evaluated(result, x), evaluated(proto, x), rtol=1e-3, atol=1e-4)
+
+
+def test_floats_of_a_file() -> None:
+    """QONNX's FloatQuant, and QuantizeLinear to 8-bit floats: their weights are numbers of the
+    format, their activations are free."""
+    b = Builder(opset=19)
+    x = b.input(1, 12)
+    numbers = [b.constant(np.float32(v)) for v in (4, 3, 7, 448)]
+    rng = np.random.default_rng(2)
+    w = b.constant(rng.normal(0, 1, (12, 5)).astype(np.float32))
+
+    def quantized(name: str) -> str:
+        return b.op("FloatQuant", name, scalar(b, 0.5), *numbers, domain="qonnx.custom_op.general")
+
+    y = b.op("Gemm", quantized(x), quantized(w), b.bias(5))
+    e5m2 = b.constant(np.zeros((), dtype=ml_dtypes.float8_e5m2))
+    codes = b.op("QuantizeLinear", y, scalar(b, 2), e5m2)
+    y = b.op("DequantizeLinear", codes, scalar(b, 2), e5m2)
+    proto = raw(b, b.op("Gemm", y, b.weights(5, 5)), domain="qonnx.custom_op.general")
+    plain = stripped(proto)
+    assert ops(plain) == ["Gemm", "Gemm"]
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in plain.graph.initializer}
+    values = weights[plain.graph.node[0].input[1]] / 0.5
+    np.testing.assert_array_equal(values, values.astype(ml_dtypes.float8_e4m3fn).astype("f"))
+    data = samples(8, (12,))
+    check(converted(proto, "int8", data), data)
+    name = proto.graph.node[-1].name
+    design = hwgen.compile(proto, overrides={name: {"arith": "e4m3fn"}}, calibrate=data)
+    check(design.model, data)

@@ -71,7 +71,7 @@ def convert(
         return options.of(node.name) is not None and bears(editor, node)
 
     _check_names(editor, options)
-    prepare(editor, chosen)
+    prepare(editor, chosen, whole)
     plan = Planner(editor, options.of).run()
     _check_layers(editor, chosen)
     seen = _seen(editor, plan, options, model, calibrate)
