@@ -3,8 +3,9 @@ onnxruntime.
 
     pip install 'hwgen[models]' && python models/make.py
 
-Writes <name>.onnx and <name>.npz (256 held-out images: inputs, labels, and onnxruntime's outputs
-without graph optimizations) beside this file, and prints the accuracies in README.md.
+Writes <name>_float.onnx, <name>.onnx and <name>.npz (256 held-out images: inputs, labels, and
+onnxruntime's outputs of the quantized model without graph optimizations) beside this file, and
+prints the accuracies. Some of the float models are not shipped, which FLOATS names.
 """
 
 from __future__ import annotations
