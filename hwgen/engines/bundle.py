@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hwgen.formats import Int
+from hwgen.formats import Float, Int
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,7 +18,7 @@ class Port:
 
     name: str
     prefix: str
-    fmt: Int
+    fmt: Int | Float
     lanes: int
     channels: int
     elements: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from hwgen.errors import ConfigError
 from hwgen.formats.block import Block
@@ -57,10 +58,11 @@ class Arithmetic:
     sum is rounded, or Approximate. Products of lmul and pam stay in the operands' format.
     """
 
-    x: Format
-    w: Format
+    # Any: a Format, and str, Float or Approximate; which one goes with which is checked below.
+    x: Any
+    w: Any
     multiplier: str = "exact"
-    accumulator: str | Float | Approximate = "exact"
+    accumulator: Any = "exact"
 
     def __post_init__(self) -> None:
         floats = isinstance(self.x, Float) and isinstance(self.w, Float)
@@ -84,6 +86,10 @@ class Arithmetic:
         if whole != (self.accumulator == "int"):
             use = "int" if whole else "exact, fp32, bf16, fp16 or an-k-λ"
             raise ConfigError(f"{self}: sums of {self.x} must be {use}")
+        if isinstance(self.x, Block) and isinstance(self.w, Block) and self.x.size != self.w.size:
+            raise ConfigError(
+                f"{self}: blocks must have one size, not {self.x.size} and {self.w.size}"
+            )
         if isinstance(self.x, Block) and self.accumulator != "exact":
             raise ConfigError(f"{self}: sums of blocks must be exact")
         if self.accumulator == "exact" and not whole and (width := self.exact_bits) > WIDEST:

@@ -113,8 +113,8 @@ def convert(context: Context, real: Real, target: Target, name: str, output: str
     if _same(source, target, scale, shift, low, high):
         return Codes(stream, target.fmt)
     size = context.graph.tensors[stream.tensor].shape
-    reach = (0, 0) if isinstance(target.fmt, Float) else (low, high)
-    result = context.tensor(output, size, *(np.array(v) for v in reach), target.fmt)
+    least, most = (0, 0) if isinstance(target.fmt, Float) else (low, high)
+    result = context.tensor(output, size, np.array(least), np.array(most), target.fmt)
     context.add(
         Convert(
             name=context.unique(name),

@@ -39,8 +39,8 @@ def conv(node: Node) -> Value:
             f"2-D are supported"
         )
     if rank == 1:  # a line is an image of width 1
-        scale = w.scale[..., None] if w.scale.ndim else w.scale
-        w = replace(w, codes=w.codes[..., None], scale=scale)
+        factors = w.scale[..., None] if w.scale.ndim else w.scale
+        w = replace(w, codes=w.codes[..., None], scale=factors)
     outputs, per_group, *kernel = w.codes.shape
     groups = node.attribute("group", 1)
     declared = node.attribute("kernel_shape", kernel[:rank])

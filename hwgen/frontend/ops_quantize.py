@@ -126,7 +126,7 @@ def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
     return _add(node, real, target, stem)
 
 
-def join(node: Node, parts: list[Codes], axis: int, fmt: Int) -> Codes:
+def join(node: Node, parts: list[Codes], axis: int, fmt: Int | Float) -> Codes:
     """Codes one after another along an axis."""
     context = node.context
     streams = [context.whole(part.stream, node.name) for part in parts]

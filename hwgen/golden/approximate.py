@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
 
 import numpy as np
 
 from hwgen.formats import Approximate, Float
-from hwgen.golden.add import round_to
+from hwgen.golden.add import flushed, round_to
 
 BIAS = 256  # of the exponents of partial sums; see `ApproximateSum`
 INFINITE = 960  # the exponent of what was infinity or NaN
@@ -29,12 +30,12 @@ class ApproximateSum:
     A state is (-1)**sign * sig * 2**(exp + lsb), sig of `psum.bits` bits, not normalized, exp of 10
     bits; zero has exp 0. A product of floats enters with the product of its operands' significands
     (a subnormal's begins with 0), its most significant bits at those of sig, cut off at W bits, and
-    exp the sum of their exponent fields + BIAS. Infinity and NaN enter as the largest significand
-    and INFINITE.
+    exp the sum of their exponent fields + BIAS. Infinity enters as the largest significand and
+    INFINITE, NaN as that of +.
 
     `x`, `w`: formats of a product's operands; w None: the sums are of numbers of `x`. Exponents are
-    counted so for other numbers too. `flush`: subnormal operands count as zeros. `exact`: normalize by the leading zeros' exact number, what
-    an-k-λ is to be compared with.
+    counted so for other numbers too. `flush`: subnormal operands count as zeros. `exact`: normalize
+    by the number of leading zeros, what an-k-λ is to be compared with.
     """
 
     psum: Approximate
@@ -58,20 +59,21 @@ class ApproximateSum:
         """Numbers of a float (float64) as partial sums."""
         return self._enter((fmt, a))
 
-    def _enter(self, *factors) -> State:
-        sign, sig, exp, infinite = 0, 1, -self.psum.bits - self.lsb, False
-        bits = 0
-        for fmt, values in factors:
-            values = np.asarray(values, np.float64)
-            significand, field = _parts(fmt, values, self.flush)
-            sign = sign ^ np.signbit(values).astype(np.int64)
-            sig, exp = sig * significand, exp + field + fmt.unit + fmt.man
-            infinite, bits = infinite | ~np.isfinite(values), bits + fmt.man + 1
-        shift = self.psum.bits - bits
-        exp = np.where(sig == 0, 0, exp)
+    def _enter(self, *factors: tuple[Float, np.ndarray]) -> State:
+        values = [np.asarray(v, np.float64) for _, v in factors]
+        if self.flush:
+            values = [flushed(fmt, v) for (fmt, _), v in zip(factors, values, strict=True)]
+        with np.errstate(invalid="ignore"):
+            value = reduce(np.multiply, values)
+        parts = [_parts(fmt, v) for (fmt, _), v in zip(factors, values, strict=True)]
+        sig = reduce(np.multiply, [significand for significand, _ in parts])
+        shift = self.psum.bits - sum(fmt.man + 1 for fmt, _ in factors)
+        origin = self.psum.bits + self.lsb - sum(fmt.unit + fmt.man for fmt, _ in factors)
+        exp = np.where(sig == 0, 0, reduce(np.add, [field for _, field in parts]) - origin)
         sig = sig << shift if shift >= 0 else sig >> -shift
-        most = (1 << self.psum.bits) - 1
-        return State(sign, np.where(infinite, INFINITE, exp), np.where(infinite, most, sig))
+        finite, most = np.isfinite(value), (1 << self.psum.bits) - 1
+        sign = (np.signbit(value) & ~np.isnan(value)).astype(np.int64)
+        return State(sign, np.where(finite, exp, INFINITE), np.where(finite, sig, most))
 
     def add(self, a: State, b: State) -> State:
         """a + b: the operand of the lesser exponent (b of equals) is shifted right, what leaves is
@@ -108,11 +110,9 @@ def _pairs(a: State, b: State) -> list[tuple[np.ndarray, np.ndarray]]:
     return [(a.sign, b.sign), (a.exp, b.exp), (a.sig, b.sig)]
 
 
-def _parts(fmt: Float, values: np.ndarray, flush: bool) -> tuple[np.ndarray, np.ndarray]:
+def _parts(fmt: Float, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Significands and exponent fields of finite numbers; a subnormal's field counts as 1."""
     finite = np.where(np.isfinite(values), np.abs(values), 0.0)
-    if flush:
-        finite = np.where(finite < 2.0**fmt.emin, 0.0, finite)
     exponent = np.maximum(np.frexp(finite)[1] - 1, fmt.emin)
     exponent = np.where(finite == 0, fmt.emin, exponent).astype(np.int64)
     return np.ldexp(finite, fmt.man - exponent).astype(np.int64), exponent - fmt.emin + 1

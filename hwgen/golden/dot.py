@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from hwgen.formats import Approximate, Arithmetic, decode, encode
@@ -72,7 +74,7 @@ def _limbs(values: np.ndarray) -> list[tuple[int, np.ndarray]]:
 def _rounded(node: Linear, x: np.ndarray, weight: np.ndarray, bias) -> np.ndarray:
     """As `Linear` defines."""
     approximate = isinstance(node.arithmetic.accumulator, Approximate)
-    sums = (_Approximate if approximate else _Floats)(node.arithmetic)
+    sums: Any = (_Approximate if approximate else _Floats)(node.arithmetic)
     fill = ((0, 0), (0, node.words * node.simd - x.shape[1]))
     x, weight = np.pad(x, fill), np.pad(weight, fill)
     size = (len(x), len(weight), node.words, node.simd)
@@ -137,7 +139,7 @@ class _Floats:
 class _Approximate:
     """Partial sums with approximate normalization."""
 
-    nothing = State(np.int64(0), np.int64(0), np.int64(0))
+    nothing = State(np.array(0), np.array(0), np.array(0))
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic

@@ -8,20 +8,20 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import HwgenError
-from hwgen.formats import Int
+from hwgen.formats import Float, Int
 from hwgen.ir import Add, Form
 
 # Pairs of codes beyond which a form is proved by a bound instead of tried on all.
 MANY = 1 << 20
 
 
-def add_form(node: Add, a: Int, b: Int) -> Form:
+def add_form(node: Add, a: Int | Float, b: Int | Float) -> Form:
     """The form with the least shift; of codes with very many pairs, the least shift that needs no
     trial."""
     return _proved(node, a, b) if a.bits + b.bits > MANY.bit_length() else _tried(node, a, b)
 
 
-def _proved(node: Add, a: Int, b: Int) -> Form:
+def _proved(node: Add, a: Int | Float, b: Int | Float) -> Form:
     """A form whose error is less than half the distance between two sums.
 
     With scales and half a level as multiples of 1 / unit, the sums are at least 1 / unit apart, so
@@ -45,7 +45,7 @@ def _proved(node: Add, a: Int, b: Int) -> Form:
     )
 
 
-def _tried(node: Add, a: Int, b: Int) -> Form:
+def _tried(node: Add, a: Int | Float, b: Int | Float) -> Form:
     """A form tried on all pairs of codes."""
     levels, codes = _all_sums(node, a, b)
     order = np.argsort(levels, kind="stable")
@@ -93,7 +93,9 @@ def _ends(low: np.ndarray, high: np.ndarray, which: np.ndarray) -> tuple[int, in
     )
 
 
-def _all_sums(node: Add, a: Int, b: Int) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
+def _all_sums(
+    node: Add, a: Int | Float, b: Int | Float
+) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray]]:
     """The exact result of every pair of codes, and the codes."""
     ranges = np.arange(a.min, a.max + 1), np.arange(b.min, b.max + 1)
     first, second = (grid.ravel() for grid in np.meshgrid(*ranges, indexing="ij"))

@@ -36,7 +36,7 @@ class ConvertUnit(wiring.Component):
             Rom(words, fmt.bits, name)
             for (words, fmt), name in zip(self._columns, ("multiplier", "offset"), strict=True)
         ]
-        self.files = {}
+        self.files: dict[str, str] = {}
         for rom in self._roms:
             self.files |= rom.files
         super().__init__(ports(x, y))

@@ -34,8 +34,7 @@ class LinearUnit(wiring.Component):
 
     def __init__(self, node: Linear, x: Tensor, y: Tensor) -> None:
         self._node = node
-        self._formats = _formats(node, x)
-        _, w = self._formats
+        self._formats = x_fmt, w = _formats(node, x)
         weights = _fold(node, node.weight)
         depth = int(np.prod(weights.shape[:-3]))
         codes = weights < 0 if w == Bipolar() else weights
@@ -47,7 +46,7 @@ class LinearUnit(wiring.Component):
             self._dot_shape = unsigned(y.fmt.bits)
         else:
             self._latency = Dot.latency(node.simd)
-            self._dot_shape = Dot.sum_shape(*self._formats, node.simd, node.arithmetic)
+            self._dot_shape = Dot.sum_shape(x_fmt, w, node.simd, node.arithmetic)
         self._dot_name, make = _dot(node, *self._formats)
         self.parts = {**(adders(node.arithmetic) if node.rounds else {}), self._dot_name: make}
         super().__init__(ports(x, y))

@@ -8,7 +8,7 @@ import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, wiring
 
-from hwgen.formats import Int, int_holding
+from hwgen.formats import Float, Int, int_holding
 from hwgen.ir import Form, Requantize, Tensor
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
@@ -190,7 +190,7 @@ def _limbs(value) -> list:
     return parts
 
 
-def finish(m: Module, ce, form: Form, total, fmt: Int, out: Int, low, high) -> Signal:
+def finish(m: Module, ce, form: Form, total, fmt: Int, out: Int | Float, low, high) -> Signal:
     """total >> shift, tie correction (a cycle of its own), clamp; registered."""
     value = total.shift_right(form.shift)
     least, most = fmt.min >> form.shift, fmt.max >> form.shift
@@ -212,9 +212,9 @@ def finish(m: Module, ce, form: Form, total, fmt: Int, out: Int, low, high) -> S
     return register(m, ce, clamped)
 
 
-def signed(fmt: Int) -> Int:
+def signed(fmt: Int | Float) -> Int:
     """A signed format that holds the same."""
-    return fmt if fmt.signed else Int(fmt.bits + 1)
+    return Int(fmt.bits + (not fmt.signed))
 
 
 def delay(m: Module, ce, value, cycles: int):

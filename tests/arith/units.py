@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from amaranth.back import verilog
-from amaranth.hdl import ClockDomain, Module, Signal
+from amaranth.hdl import ClockDomain, Module, Signal, Value
 from amaranth.lib import wiring
 
 from hwgen.engines.fast import LIBRARY, OPTIONS
@@ -54,7 +54,7 @@ def simulate(
     library.simulate(ctypes.c_int64(len(given)), *pointers)
     found = {}
     for k, (name, unit) in enumerate(units.items()):
-        values, shape = results[depths[name] :, k][:items], unit.o.shape()
+        values, shape = results[depths[name] :, k][:items], Value.cast(unit.o).shape()
         away = 64 - shape.width
         found[name] = (values << away) >> away if shape.signed else values
     return found
@@ -68,10 +68,12 @@ def _build(units: Mapping[str, wiring.Component], names: list[str]) -> Path:
     outputs = [Signal(64, name=f"o{k}") for k in range(len(units))]
     for k, (unit, output) in enumerate(zip(units.values(), outputs, strict=True)):
         m.submodules[f"unit{k}"] = unit
-        m.d.comb += output.eq(unit.o.as_unsigned())
+        m.d.comb += output.eq(Value.cast(unit.o).as_unsigned())
         for port in unit.signature.members:
             if port != "o":
-                m.d.comb += getattr(unit, port).eq(1 if port == "i_ce" else inputs[port])
+                m.d.comb += Value.cast(getattr(unit, port)).eq(
+                    1 if port == "i_ce" else inputs[port]
+                )
     ports = [clock.clk, *inputs.values(), *outputs]
     text = verilog.convert(m, name="top", ports=ports, emit_src=False)
     moves = {

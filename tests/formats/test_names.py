@@ -155,6 +155,7 @@ SENSELESS = [
     ("fp32+exact", "exact sums need 555 bits"),
     ("int8+fp32", "sums of int8 must be int"),
     ("e4m3fn+int", "sums of e4m3fn must be exact, fp32, bf16, fp16 or an-k-λ"),
+    ("mxfp4xblock<e2m1,16>", "blocks must have one size, not 32 and 16"),
     ("mxfp4+fp32", "sums of blocks must be exact"),
     ("int8:lmul", "lmul multiplies floats of one format"),
     ("e4m3fnxe5m2:pam", "pam multiplies floats of one format"),

@@ -11,6 +11,7 @@ from hwgen.formats import Arithmetic, Block, Int
 from hwgen.formats.names import Format
 from hwgen.frontend.convert.editor import Editor, kind
 from hwgen.frontend.convert.prepare import LINEAR
+from hwgen.frontend.convert.scaling import scaled
 from hwgen.frontend.convert.strip import MOVES
 
 BINARY = frozenset({"Add", "Sub", "Mul"})
@@ -145,6 +146,10 @@ class Planner:
         op = kind(node)
         if arithmetic is None or op not in FREE | {"Concat"}:
             return
+        if op == "Concat":  # an output of the model is one tensor
+            spec = operand(arithmetic)
+            spec = CARRIED if scaled(spec.fmt) else spec
+            self.plan.results.append((self._clamped(node.output[0]), spec))
         for k in activations(self.editor, node)[: None if op == "Concat" else 1]:
             anchor = self._anchor(node, k)[0]
             maker = self.producers.get(anchor)

@@ -11,7 +11,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from hwgen.errors import ModelError
-from hwgen.formats import Block, Float, decode, encode, parse
+from hwgen.formats import Block, parse
 from hwgen.formats.codec import WHOLE
 from hwgen.frontend.convert.dialects import bounds, own_quantized
 from hwgen.frontend.convert.editor import HWGEN, QONNX
@@ -20,45 +20,15 @@ from hwgen.frontend.ops_qonnx import MODES
 from hwgen.frontend.ops_quantize import along
 
 
-def quantize(x: np.ndarray, scale: np.ndarray, name: str) -> np.ndarray:
-    """hwgen.Quantize in float32; `name`: the format's. Blocks run along the last axis, the last of
-    them short."""
-    fmt, x = parse(name), np.asarray(x, dtype=np.float32)
-    if isinstance(fmt, Block):
-        return blocks(x / scale, fmt) * scale
-    return own_quantized(x, scale, fmt)
-
-
-def blocks(x: np.ndarray, fmt: Block) -> np.ndarray:
-    """Numbers (..., K) in blocks along the last axis.
-
-    The scale of a block is 2**(floor(log2 of its largest magnitude) - emax), a block of zeros has
-    the least (OCP MX v1.0, section 6.3). Float32.
-    """
-    size = x.shape[-1]
-    short = -size % fmt.size
-    padded = np.pad(x.astype(np.float64), [(0, 0)] * (x.ndim - 1) + [(0, short)])
-    rows = padded.reshape(*x.shape[:-1], -1, fmt.size)
-    most = np.abs(rows).max(axis=-1, keepdims=True)
-    exponent = np.frexp(most)[1] - 1 - fmt.emax
-    exponent = np.where(most > 0, np.clip(exponent, -127, 127), -127)
-    scaled = np.ldexp(rows, -exponent)
-    if isinstance(fmt.element, Float):
-        values = decode(fmt.element, encode(fmt.element, scaled))
-    else:
-        codes = encode(fmt.element, np.ldexp(scaled, -fmt.unit))
-        values = np.ldexp(codes.astype(np.float64), fmt.unit)
-    result = np.ldexp(values, exponent).reshape(padded.shape)
-    return result[..., :size].astype(np.float32)
-
-
 class Quantize(OpRun):
-    """hwgen.Quantize(x, scale), attribute `format`."""
+    """hwgen.Quantize(x, scale), attribute `format`; blocks, whose axis the layer behind knows, stay
+    as they are."""
 
     op_domain = HWGEN
 
     def _run(self, x, scale, format=None):
-        return (quantize(x, scale, format),)
+        fmt = parse(format)
+        return (x if isinstance(fmt, Block) else own_quantized(x, scale, fmt),)
 
 
 class QuantizeLinear(OpRun):
@@ -93,9 +63,9 @@ class Quant(OpRun):
 
     op_domain = QONNX
 
-    def _run(self, x, scale, zero, bits, signed=1, narrow=0, rounding_mode="ROUND"):
-        low, high = bounds(int(np.ravel(bits)[0]), bool(signed), bool(narrow))
-        whole = WHOLE[MODES[rounding_mode.upper()]]
+    def _run(self, x, scale, zero, bits, signed=None, narrow=None, rounding_mode=None):
+        low, high = bounds(int(np.ravel(bits)[0]), signed in (None, 1), bool(narrow))
+        whole = WHOLE[MODES[(rounding_mode or "ROUND").upper()]]
         codes = np.clip(whole(x / scale + zero), low, high)
         return (((codes - zero) * scale).astype(np.float32),)
 
@@ -119,9 +89,9 @@ def _own_ops() -> list[type[OpRun]]:
     return found
 
 
-def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
-    """An evaluator of a float model or of a converted one; quantizers of onnxruntime's own domain
-    become those of ONNX."""
+def evaluator(model: onnx.ModelProto, *ops: type[OpRun]) -> ReferenceEvaluator:
+    """An evaluator of a float model or of a converted one, with further `ops`; quantizers of
+    onnxruntime's own domain become those of ONNX."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for node in copy.graph.node:
@@ -131,7 +101,7 @@ def evaluator(model: onnx.ModelProto) -> ReferenceEvaluator:
         ):
             node.domain = ""
     try:
-        return ReferenceEvaluator(copy, new_ops=_own_ops())
+        return ReferenceEvaluator(copy, new_ops=[*_own_ops(), *ops])
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         raise ModelError(f"the model can't be run for calibration: {error}") from error
 

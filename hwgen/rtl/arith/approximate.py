@@ -42,22 +42,23 @@ class PartialSum:
 
     def enter(self, m: Module, shape: Unrounded, number: data.View) -> data.View:
         """A number as a partial sum: its most significant bits at those of sig, what has no place
-        cut off; infinity and NaN as the largest significand and the exponent INFINITE. Where
-        `shape` is not that of `of`, its exponents must be in reach."""
+        cut off; infinity as the largest significand and the exponent INFINITE, NaN as that of +.
+        Where `shape` is not that of `of`, its exponents must be in reach."""
         state = Signal(self.layout)
         room = self.psum.bits - shape.sig_bits
         sig = Cat(Const(0, room), number.sig) if room >= 0 else number.sig[-room:]
         gain = shape.offset - room - self.lsb
-        # exp + 256 needs no adder where exp is less than 512.
-        wired = Cat(number.exp[:8], ~number.exp[8], number.exp[8])
-        plain = gain == BIAS and shape.exp_bits <= EXP_BITS
-        exp = wired if plain else (number.exp + Const(gain))[:EXP_BITS]
+        if gain == BIAS and shape.exp_bits <= EXP_BITS:  # exp < 512: 256 more needs no adder
+            low = Cat(number.exp, Const(0, EXP_BITS))
+            exp = Cat(low[:8], ~low[8], low[8])
+        else:
+            exp = (number.exp + Const(gain))[:EXP_BITS]
         infinite = number.nan | number.inf
         some = number.sig.any().replicate(EXP_BITS)
         m.d.comb += [
             state.sig.eq(sig | infinite.replicate(self.psum.bits)),
             state.exp.eq(Mux(infinite, INFINITE, exp & some)),
-            state.sign.eq(number.sign),
+            state.sign.eq(number.sign & ~number.nan),
         ]
         return state
 

@@ -6,10 +6,11 @@ from amaranth.hdl import Const, Module, Mux, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
-from hwgen.formats import Arithmetic, Bipolar, Format, Int, Ternary
+from hwgen.formats import Arithmetic, Bipolar, Float, Int, Ternary
 from hwgen.rtl.arith.multiply import fixed_product
 from hwgen.rtl.stream import shape_of
 
+Code = Int | Ternary | Bipolar | Float
 # Weights that need no multiplier: from the bits of one, whether it is not 0 and whether it is -1.
 CHOICES = {
     Ternary(): lambda w: (w[0], w[1]),
@@ -31,7 +32,7 @@ class Dot(wiring.Component):
     Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
     """
 
-    def __init__(self, x: Format, w: Format, lanes: int, arithmetic: Arithmetic | None = None):
+    def __init__(self, x: Code, w: Code, lanes: int, arithmetic: Arithmetic | None = None):
         self._lanes, self._choice, self._arithmetic = lanes, CHOICES.get(w), arithmetic
         super().__init__(
             {
@@ -43,7 +44,7 @@ class Dot(wiring.Component):
         )
 
     @staticmethod
-    def sum_shape(x: Format, w: Format, lanes: int, arithmetic: Arithmetic | None = None) -> Shape:
+    def sum_shape(x: Code, w: Code, lanes: int, arithmetic: Arithmetic | None = None) -> Shape:
         """Shape of the sum."""
         levels = (lanes - 1).bit_length()
         if arithmetic is not None:

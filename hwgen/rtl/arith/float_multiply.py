@@ -7,9 +7,10 @@ from collections.abc import Callable
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 
-from hwgen.formats import Arithmetic
+from hwgen.formats import Arithmetic, Float
 from hwgen.rtl.arith.booth import booth
 from hwgen.rtl.arith.piecewise import piecewise
+from hwgen.rtl.arith.shift import leading_zeros, shift_left, shift_right
 from hwgen.rtl.arith.unrounded import Unrounded, specials, unpack
 
 TABLE = 6  # bits of two fractions whose product is a table: a LUT per bit
@@ -140,38 +141,67 @@ def _code_of(number: int, point: int, man: int) -> int:
 def _gradual(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut) -> Signal:
     """The magnitude's code of a product, rounded, subnormal where that is small.
 
-    A significand product P of s bits with z leading zeros and exponent E shifts right by
-    s - 1 - man - z, or by unit - E where that is more and the result is subnormal; what remains of
-    the exponent above the least is added to the code.
+    A normalized significand, with a bit that rounds and a sticky one below, shifts right where its
+    exponent field is less than 1. Significands of few bits are normalized before a table multiplies
+    them, others behind the multiplication.
     """
     fmt = arith.x
-    parts = float_product(m, arith, x, w, dsp)
-    pad = _padding(arith)
-    sig = Cat(Const(0, pad), cut(parts.sig))
-    exp = cut(parts.exp) - (fmt.unit + pad)
-    size = len(sig)
-    excess = size - 1 - fmt.man
-    zeros = Signal(range(size))
-    for k in range(size):  # the last set bit wins
-        with m.If(sig[k]):
-            m.d.comb += zeros.eq(size - 1 - k)
-    field = Signal(signed(len(exp) + 1))
-    shift = Signal(range(size + 2))
-    m.d.comb += [
-        field.eq(exp + excess - zeros),
-        shift.eq(Mux(field >= 0, excess - zeros, Mux(exp < -size - 1, size + 1, -exp))),
-    ]
-    shifted = Signal(2 * size + 1)
-    m.d.comb += shifted.eq(Cat(Const(0, size + 1), sig) >> shift)
-    kept, guard, sticky = shifted[size + 1 :], shifted[size], shifted[:size].any()
-    magnitude = Signal(range((max(0, 1 << len(field)) + 2) << fmt.man))
-    rest = Mux(field >= 0, field.as_unsigned(), 0)
-    m.d.comb += magnitude.eq((rest << fmt.man) + kept + (guard & (sticky | kept[0])))
+    few = fmt.man + arith.w.man <= TABLE
+    sig, field = (_by_table if few else _by_product)(m, arith, x, w, dsp, cut)
+    normal = field > 0
+    places = len(sig)
+    amount = Signal(range(places + 1))
+    m.d.comb += amount.eq(Mux(normal, 0, Mux(field < 1 - places, places, 1 - field)))
+    kept, lost = shift_right(m, sig, amount, places)
+    up = kept[1] & (kept[2] | kept[0] | lost)
+    magnitude = Signal(fmt.man + len(field))
+    number = Cat(kept[2 : 2 + fmt.man], Mux(normal, field.as_unsigned(), 0))
+    # The bit below the operands, the same in both, carries what it is.
+    m.d.comb += magnitude.eq((Cat(up, number) + up)[1:])
     return magnitude
 
 
-def _padding(arith: Arithmetic) -> int:
-    """Zeros below a product of significands that make every shift one to the right."""
-    x, w = arith.x, arith.w
-    both = min(x.man, w.unit)  # of two subnormals
-    return max(0, x.man - w.man, both)
+def _by_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut):
+    """Normalized significand (two bits more than the format's, the last one sticky) and exponent
+    field, signed, of the exact product."""
+    fmt, other = arith.x, arith.w
+    parts = float_product(m, arith, x, w, dsp)
+    sig, exp = cut(parts.sig), cut(parts.exp)
+    zeros, _ = leading_zeros(m, sig)
+    wide = Cat(Const(0, 1), shift_left(m, sig, zeros))  # there may be one bit too few
+    below = len(wide) - fmt.man - 2
+    field = Signal(signed(len(exp) + 2))
+    bias = fmt.man + other.man + 1 + fmt.bias
+    m.d.comb += field.eq(exp + bias - zeros)
+    return Cat(wide[:below].any(), wide[below:]), field
+
+
+def _by_table(m: Module, arith: Arithmetic, x: Value, w: Value, _dsp: bool, cut):
+    """As `_by_product`."""
+    fmt, other = arith.x, arith.w
+    (man_x, field_x), (man_w, field_w) = _normalized(m, fmt, x), _normalized(m, other, w)
+    table = Signal(fmt.man + 4)
+    with m.Switch(Cat(man_x, man_w)):
+        for k in range(1 << fmt.man + other.man):
+            a, b = (k & ((1 << fmt.man) - 1)) + (1 << fmt.man), (k >> fmt.man) + (1 << other.man)
+            carry = a * b >> fmt.man + other.man + 1
+            digits = (a * b << 2) >> carry + other.man
+            lost = a * b << 2 != digits << carry + other.man
+            with m.Case(k):
+                m.d.comb += table.eq(digits | lost | carry << fmt.man + 3)
+    carry = table[-1]
+    field = Signal(signed(max(len(field_x), len(field_w)) + 3))
+    m.d.comb += field.eq(cut(field_x + field_w + carry) - other.bias)
+    return cut(table[:-1]), field
+
+
+def _normalized(m: Module, fmt: Float, code: Value) -> tuple[Value, Value]:
+    """Mantissa and exponent field, signed, of a number as if exponents had no end."""
+    man, field = code[: fmt.man], code[fmt.man : fmt.bits - 1]
+    mantissa, exponent = Signal(fmt.man), Signal(signed(max(fmt.exp, fmt.man.bit_length()) + 1))
+    m.d.comb += [mantissa.eq(man), exponent.eq(field)]
+    with m.If(~field.any()):
+        for k in range(fmt.man):  # the last set bit wins
+            with m.If(man[k]):
+                m.d.comb += [mantissa.eq(man << (fmt.man - k)), exponent.eq(k - fmt.man + 1)]
+    return mantissa, exponent

@@ -46,10 +46,10 @@ def piecewise(
     over = field[: fmt.exp].all()
     if most == (1 << fmt.exp) - 1:  # the largest exponent field is a number's
         over = over & mantissa.all() if rest < (1 << fmt.man) - 1 else Const(0, 1)
-    over = over | field[fmt.exp : -1].any()  # with a negative field it is of no account
+    over = (over | field[fmt.exp : -1].any()) & ~field[-1]
     largest = fmt.largest_code + (not saturate and fmt.specials != "none")
     number = Mux(over, Const(largest, fmt.bits), Cat(mantissa, field[: fmt.exp]))
-    number = Mux(zero | field[-1] | ~field.any(), 0, number)
+    number = Mux(zero | (field < 1), 0, number)
     if fmt.infinity is not None:
         number = Mux(infinite, fmt.infinity, number)
     if fmt.specials == "fnuz":  # 0 has no sign

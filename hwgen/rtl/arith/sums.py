@@ -23,7 +23,7 @@ class FloatSums:
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic
-        self.result: Float = arithmetic.accumulator  # type: ignore[assignment]
+        self.result: Float = arithmetic.accumulator
         self.bits = self.result.bits
         self.nothing = Const(self.result.sign, self.bits)
 
@@ -31,12 +31,12 @@ class FloatSums:
         """What the product of two codes enters an adder as, not rounded."""
         return _product(m, self._arithmetic, x, w).as_value()
 
-    def adder(self, fused: bool) -> tuple[str, Callable[[], FloatAdd]]:
+    def adder(self, fused: bool, stages: int = ADDER_STAGES) -> tuple[str, Callable[[], FloatAdd]]:
         """The name of a module that adds two sums, or a sum and a product; and what makes it."""
         if not fused:
             return float_adder(self.result)
         name, shape = module_name("fma", str(self._arithmetic)), _shape(self._arithmetic)
-        return name, lambda: FloatAdd(self.result, self.result, shape, stages=ADDER_STAGES)
+        return name, lambda: FloatAdd(self.result, self.result, shape, stages)
 
     def begin(self, _m: Module, code) -> Value:
         """A code of the result as a sum."""
@@ -52,7 +52,7 @@ class ApproximateSums:
 
     def __init__(self, arithmetic: Arithmetic) -> None:
         self._arithmetic = arithmetic
-        psum: Approximate = arithmetic.accumulator  # type: ignore[assignment]
+        psum: Approximate = arithmetic.accumulator
         self.result = psum.result
         self._sums = PartialSum.of(psum, _shape(arithmetic))
         self.bits = self._sums.layout.size
@@ -63,12 +63,12 @@ class ApproximateSums:
         shape = _shape(self._arithmetic)
         return self._sums.enter(m, shape, _product(m, self._arithmetic, x, w)).as_value()
 
-    def adder(self, _fused: bool) -> tuple[str, Callable[[], ApproximateAdd]]:
+    def adder(self, _fused: bool, stages: int = ADDER_STAGES) -> tuple[str, Callable[[], ApproximateAdd]]:
         """The name of a module that adds partial sums, which products are too; and what makes
         it."""
         sums = self._sums
         name = module_name("add", f"{sums.psum}_{sums.psum.bits}")
-        return name, lambda: ApproximateAdd(sums, stages=ADDER_STAGES)
+        return name, lambda: ApproximateAdd(sums, stages)
 
     def begin(self, m: Module, code) -> Value:
         """A code of the result as a partial sum."""
