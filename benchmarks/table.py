@@ -1,22 +1,21 @@
-"""One table of arithmetics: accuracy of whole models, and cells of one lane.
+"""Tables of arithmetics: accuracy of whole models, and cells of one multiplier with its sum.
 
-    python -m benchmarks.table [--models d01,d02] [--arithmetics int8 bf16] [--no-simulation]
-                               [--no-synthesis] [--delay 3000] [--jobs 2] [--page FILE]
+Models are d01, d02 and d03 of the folder $HWGEN_MODELS (`d01_*_float.onnx`, with the inputs and
+labels of `d01_*.npz`), or else the float models in models/. Gate areas need a liberty file,
+$HWGEN_LIBERTY. Tables of which nothing was left out are written into docs/arithmetic.md.
 
-Models are d01, d02 and d03 of the folder $HWGEN_MODELS (`d01_*_float.onnx`, inputs and labels from
-the `.npz` of the same number), or else the float models in models/. The gate areas need a liberty
-file, $HWGEN_LIBERTY. A run of all models and arithmetics writes the table into docs/arithmetic.md;
-any run prints it.
+accuracy: each float model is converted with scales from the first 64 inputs; the golden model
+computes the others. The error is the mean of |output - float model's output| over the mean of
+|float model's output|. Hardware and golden model are compared on 8 inputs.
 
-What is measured:
+layer: the unit of a dense layer of 32 inputs, one output and one multiplier (pe = simd = 1) as the
+conversion makes it: weight memory, multiplier, accumulator, stream handshake; without the
+quantizers around it.
 
-- Accuracy and error: each float model is converted with scales from the first CALIBRATE inputs; the
-  golden model computes the others. The error is the mean of |output - float model's output| over
-  the mean of |float model's output|.
-- Whether hardware and golden model are equal on SAMPLES inputs, several designs in one simulator.
-- One lane: the unit of a dense layer with INPUTS inputs, one output and one multiplier (pe = simd
-  = 1), as the conversion makes it: memory of its weights, multiplier, accumulator, stream handshake;
-  not the quantizers around it.
+mac: a multiplier, a register and a sum with one register, one product a cycle (rtl.arith.mac);
+exact sums are wide enough for 256 products.
+
+Cells are LUT / FF / DSP; LUTs of ecp5 are LUT4 and two for each carry cell.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ import argparse
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,16 +33,18 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
-from amaranth.back import verilog
+from amaranth.lib import wiring
 from onnx import TensorProto, helper, numpy_helper
 
 import hwgen
 from hwgen import engines, golden
 from hwgen.cost.timing import interval, schedule
 from hwgen.design import Design, bundle_of
-from hwgen.errors import HwgenError
+from hwgen.emit.verilog import unit_sources
+from hwgen.errors import ConfigError, HwgenError
+from hwgen.formats import Block, parse_arithmetic
 from hwgen.golden.host import encode
-from hwgen.ir import Graph, Linear
+from hwgen.rtl.arith.mac import Mac
 from hwgen.rtl.build import build
 from tests.conftest import SHIPPED
 from tests.merge import merge
@@ -57,12 +58,19 @@ ARITHMETICS = (
     *("bf16+an-1-1", "bf16+an-1-2", "bf16+an-2-2"),
 )
 PAGE = Path(__file__).parent.parent / "docs" / "arithmetic.md"
-BEGIN, END = "<!-- made by `make table`: begin -->", "<!-- made by `make table`: end -->"
+TABLES = ("accuracy", "layer", "mac")
+TOP = "unit"
 CALIBRATE = 64
 SAMPLES = 8
 SLOWER = 32  # times the interval of the longest stream: small designs, quick to compile
 TOGETHER = 5  # designs in one simulator
-INPUTS = 32  # of the lane: a block of OCP MX
+INPUTS = 32  # of the layer that is synthesized: a block of OCP MX
+TERMS = 256  # of the sums that an exact accumulator is wide enough for
+# Yosys' own script for ABC picks no cells by their drive; this one resizes them for the delay.
+SIZING = (
+    "strash;&get,-n;&fraig,-x;&put;scorr;dc2;dch,-f;map,-B,0.9,{D};topo;buffer,-c;"
+    "upsize,{D};dnsize,{D};stime,-p"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +100,7 @@ class Model:
     def score(self, outputs: np.ndarray) -> tuple[float, float]:
         """Accuracy, and mean relative error against the float model, of the inputs behind those of
         calibration."""
-        outputs = outputs.reshape(len(outputs), -1)
+        outputs = outputs.reshape(len(outputs), -1)[-len(self.inputs) + CALIBRATE :]
         reference, labels = self.reference[CALIBRATE:], self.labels[CALIBRATE:]
         error = np.abs(outputs - reference).mean() / np.abs(reference).mean()
         return float((outputs.argmax(1) == labels).mean()), float(error)
@@ -182,32 +190,32 @@ def dense_model() -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)])
 
 
-def lane(arithmetic: str) -> tuple[Linear, Graph]:
-    """The layer's node and its graph, one multiplier; raises `HwgenError`."""
+def layer_unit(arithmetic: str) -> wiring.Component:
+    """A dense layer with one multiplier; raises `HwgenError`."""
     calibrate = np.random.default_rng(1).normal(0, 1, (CALIBRATE, INPUTS)).astype(np.float32)
     fold = {"lane": {"pe": 1, "simd": 1}}
     design = hwgen.compile(dense_model(), arith=arithmetic, calibrate=calibrate, overrides=fold)
-    (node,) = [n for n in design.graph.nodes if isinstance(n, Linear)]
-    return node, design.graph
+    (node,) = [n for n in design.graph.nodes if n.name == "lane"]
+    return build(node, design.graph)
 
 
-def lane_sources(arithmetic: str) -> dict[str, str]:
-    """The Verilog of a lane by file name; raises `HwgenError`."""
-    unit = build(*lane(arithmetic))
-    parts = {name: make() for name, make in getattr(unit, "parts", {}).items()}
-    units = {**parts, "lane": unit}
-    texts = {f"{k}.v": verilog.convert(u, name=k, emit_src=False) for k, u in units.items()}
-    return {**texts, **getattr(unit, "files", {})}
+def mac_unit(arithmetic: str) -> wiring.Component:
+    """A product, a register, a sum; raises `HwgenError`."""
+    parsed = parse_arithmetic(arithmetic)
+    if isinstance(parsed.x, Block):
+        raise ConfigError("a product of blocks is not of two elements alone")
+    whole = parsed.accumulator == "int"
+    bits = parsed.x.bits + parsed.w.bits if whole else parsed.exact_bits
+    return Mac(parsed, bits + TERMS.bit_length() - 1)
 
 
-def cells_of(sources: dict[str, str], flow: str, family: str) -> str:
-    """LUT / FF / DSP of a flow."""
+def cells_of(sources: dict[str, str], flow: str, family: str) -> tuple[int, int, int]:
+    """LUTs, flip-flops and DSP blocks of a flow."""
     with tempfile.TemporaryDirectory() as scratch:
-        cells = synthesize(sources, "lane", flow, Path(scratch))
+        cells = synthesize(sources, TOP, flow, Path(scratch))
     registers = sum(n for cell, n in cells.items() if cell.startswith(("FD", "TRELLIS_FF")))
     multipliers = sum(n for cell, n in cells.items() if cell.startswith(("DSP48", "MULT18X18")))
-    counts = luts(cells, family), registers, *([] if "-nodsp" in flow else [multipliers])
-    return " / ".join(f"{n:,}" for n in counts)
+    return luts(cells, family), registers, multipliers
 
 
 def gates(sources: dict[str, str], liberty: Path, delay: int) -> str:
@@ -218,39 +226,46 @@ def gates(sources: dict[str, str], liberty: Path, delay: int) -> str:
             (folder / name).write_text(text)
         commands = [
             f"read_verilog {' '.join(name for name in sources if name.endswith('.v'))}",
-            "synth -flatten -top lane",
+            f"synth -flatten -top {TOP}",
             f"dfflibmap -liberty {liberty}",
-            f"abc -liberty {liberty} -D {delay}",
+            f"abc -liberty {liberty} -D {delay} -script +{SIZING}",
             f"tee -q -o area.txt stat -liberty {liberty}",
         ]
         log = run_yosys(commands, folder)
-        area = re.search(r"Chip area for (?:top )?module .*: ([\d.]+)", (folder / "area.txt").read_text())
-    reached = re.findall(r"Delay = +([\d.]+) ps", log)
-    text = f"{float(area[1]):,.0f}"
-    late = bool(reached) and float(reached[-1]) > delay
-    return f"{text} ({float(reached[-1]) / 1000:.1f} ns)" if late else text
+        stat = (folder / "area.txt").read_text()
+    area = float(re.findall(r"Chip area for .*: +([\d.]+)", stat)[-1])
+    reached = float(re.findall(r"Delay = +([\d.]+) ps", log)[-1])
+    return f"{area:,.0f}" + (f" ({reached / 1000:.1f} ns)" if reached > delay else "")
 
 
-FLOWS = (
-    ("xcup LUT / FF / DSP", XCUP, "xilinx"),
-    ("xcup without DSP", f"{XCUP} -nodsp", "xilinx"),
-    ("ecp5 LUT / FF / DSP", ECP5, "ecp5"),
-    ("ecp5 without DSP", f"{ECP5} -nodsp", "ecp5"),
-)
+@dataclass(frozen=True)
+class Synthesis:
+    """What to synthesize with: ABC's target in picoseconds, and a liberty file, if there is one."""
 
+    delay: int
+    liberty: Path | None
 
-def areas(arithmetic: str, delay: int) -> list[str]:
-    """The cells of a row: of FLOWS, and the gate area where there is a library."""
-    liberty = os.environ.get("HWGEN_LIBERTY")
-    try:
-        sources = lane_sources(arithmetic)
-    except HwgenError as error:
-        print(f"lane {arithmetic}: {_short(error)}", flush=True)
-        return ["error"] * (len(FLOWS) + bool(liberty))
-    found = [cells_of(sources, flow, family) for _, flow, family in FLOWS]
-    found += [gates(sources, Path(liberty).absolute(), delay)] if liberty else []
-    print(f"lane {arithmetic}: {' | '.join(found)}", flush=True)
-    return found
+    @property
+    def header(self) -> list[str]:
+        """Titles of the columns."""
+        title = f"gate area at {self.delay / 1000:g} ns"
+        return ["xcup", "xcup, no DSP", "ecp5", "ecp5, no DSP", *([title] if self.liberty else [])]
+
+    def row(self, make: Callable[[str], wiring.Component], arithmetic: str) -> list[str]:
+        """The cells of a unit's row."""
+        try:
+            sources = unit_sources(make(arithmetic), TOP)
+        except HwgenError as error:
+            print(f"{make.__name__} {arithmetic}: {_short(error)}", flush=True)
+            return ["error"] * len(self.header)
+        found = []
+        for flow, family in ((XCUP, "xilinx"), (ECP5, "ecp5")):
+            counts = cells_of(sources, flow, family)
+            plain = cells_of(sources, f"{flow} -nodsp", family) if counts[2] else counts
+            found += [" / ".join(f"{n:,}" for n in counts), f"{plain[0]:,}"]
+        found += [gates(sources, self.liberty, self.delay)] if self.liberty else []
+        print(f"{make.__name__} {arithmetic}: {' | '.join(found)}", flush=True)
+        return found
 
 
 # --- the table -----------------------------------------------------------------------------------
@@ -260,59 +275,69 @@ def _short(error: Exception) -> str:
     return str(error).splitlines()[0][:150]
 
 
-def _rows(options: argparse.Namespace, arithmetics: Sequence[str]) -> Iterator[list[str]]:
-    """The table's rows, the header first."""
-    chosen = models(options.models)
-    columns = [accuracies(model, arithmetics, options.simulation) for model in chosen]
-    header, lanes = ["arithmetic", *(model.name for model in chosen)], [[]] * len(arithmetics)
-    if options.synthesis:
-        header += [title for title, _, _ in FLOWS]
-        if os.environ.get("HWGEN_LIBERTY"):
-            header.append(f"gates at {options.delay / 1000:g} ns")
-        else:
-            print("no gate areas: HWGEN_LIBERTY names no liberty file")
-        with ThreadPoolExecutor(options.jobs) as pool:
-            lanes = list(pool.map(lambda name: areas(name, options.delay), arithmetics))
-    yield header
-    yield ["float", *(f"{model.score(model.reference[CALIBRATE:])[0]:.3f}" for model in chosen)]
-    for name, found in zip(arithmetics, lanes, strict=True):
-        yield [f"`{name}`", *(column[name] for column in columns), *found]
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = (header, ["-"] * len(header), *rows)
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
-def table(options: argparse.Namespace, arithmetics: Sequence[str]) -> str:
-    """The table in Markdown."""
-    header, *rows = _rows(options, arithmetics)
-    rows = [row + [""] * (len(header) - len(row)) for row in rows]
-    return "".join(f"| {' | '.join(row)} |\n" for row in (header, ["-"] * len(header), *rows))
+def accuracy_table(chosen: Sequence[Model], arithmetics: Sequence[str], simulate: bool) -> str:
+    """Accuracy and error of every model in every arithmetic."""
+    columns = [accuracies(model, arithmetics, simulate) for model in chosen]
+    floats = [f"{model.score(model.reference)[0]:.3f}" for model in chosen]
+    rows = [[f"`{name}`", *(column[name] for column in columns)] for name in arithmetics]
+    return _table(["arithmetic", *(m.name for m in chosen)], [["float", *floats], *rows])
 
 
-def write(page: Path, text: str) -> None:
-    """Put the table between the page's markers."""
-    before, _, rest = page.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise SystemExit(f"{page} has no lines\n{BEGIN}\n{END}")
-    page.write_text(f"{before}{BEGIN}\n\n{text}\n{END}{after}")
+def area_table(synthesis: Synthesis, make, arithmetics: Sequence[str], jobs: int) -> str:
+    """What a unit takes in every arithmetic."""
+    with ThreadPoolExecutor(jobs) as pool:
+        cells = list(pool.map(lambda name: synthesis.row(make, name), arithmetics))
+    rows = [[f"`{name}`", *found] for name, found in zip(arithmetics, cells, strict=True)]
+    return _table(["arithmetic", *synthesis.header], rows)
+
+
+def write(page: Path, name: str, text: str) -> None:
+    """Put a table between the page's markers for it."""
+    begin, end = (f"<!-- `make table`: {name}, {which} -->" for which in ("begin", "end"))
+    before, found, rest = page.read_text().partition(begin)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise SystemExit(f"{page} has no lines\n{begin}\n{end}")
+    page.write_text(f"{before}{begin}\n\n{text}\n{end}{after}")
 
 
 def main() -> None:
-    """The table, and where nothing was left out its page."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    names = {"type": lambda text: text.split(","), "default": []}
-    parser.add_argument("--models", **names, help="names, with commas between them")
+    """The tables; where nothing was left out they go into the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.table", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--models", nargs="+", default=[], help="names; all unless given")
     parser.add_argument("--arithmetics", nargs="+", default=[], help="names; all unless given")
-    parser.add_argument("--simulation", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--synthesis", action=argparse.BooleanOptionalAction, default=True)
-    parser.add_argument("--delay", type=int, default=3000, help="ABC's target in picoseconds")
+    parser.add_argument("--tables", nargs="+", default=TABLES, choices=TABLES)
+    parser.add_argument("--no-simulation", action="store_true", help="golden model alone")
+    parser.add_argument("--delay", type=int, default=8000, help="ABC's target in picoseconds")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="syntheses at once")
-    parser.add_argument("--page", type=Path, help="page to write to, whatever was left out")
     options = parser.parse_args()
-    text = table(options, options.arithmetics or ARITHMETICS)
-    print(f"\n{text}")
-    limited = options.models or options.arithmetics or not options.simulation
-    whole = os.environ.get("HWGEN_MODELS") and options.synthesis and not limited
-    if options.page or whole:
-        write(options.page or PAGE, text)
+    arithmetics = options.arithmetics or ARITHMETICS
+    liberty = os.environ.get("HWGEN_LIBERTY")
+    synthesis = Synthesis(options.delay, Path(liberty).absolute() if liberty else None)
+    if not liberty:
+        print("no gate areas: the variable HWGEN_LIBERTY names no liberty file")
+    simulate, jobs = not options.no_simulation, options.jobs
+    run: dict[str, Callable[[], str]] = {
+        "accuracy": lambda: accuracy_table(models(options.models), arithmetics, simulate),
+        "layer": lambda: area_table(synthesis, layer_unit, arithmetics, jobs),
+        "mac": lambda: area_table(synthesis, mac_unit, arithmetics, jobs),
+    }
+    limited = {
+        "accuracy": options.models or not simulate or not os.environ.get("HWGEN_MODELS"),
+        "layer": not liberty,
+        "mac": not liberty,
+    }
+    for name in options.tables:
+        text = run[name]()
+        print(f"\n{text}", flush=True)
+        if not (options.arithmetics or limited[name]):
+            write(PAGE, name, text)
 
 
 if __name__ == "__main__":
