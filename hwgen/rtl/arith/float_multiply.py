@@ -9,7 +9,7 @@ from amaranth.lib import data
 
 from hwgen.formats import Arithmetic, Float
 from hwgen.rtl.arith.booth import booth
-from hwgen.rtl.arith.piecewise import piecewise
+from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.shift import leading_zeros, shift_left, shift_right
 from hwgen.rtl.arith.unrounded import Unrounded, specials, unpack
 
@@ -33,7 +33,7 @@ def float_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     synthesizer's multiplier. Tested: all pairs of 8-bit formats.
     """
     if arith.multiplier != "exact":
-        return unpack(m, arith.x, piecewise(m, arith.x, arith.multiplier, x, w))
+        return unpack(m, arith.x, coded_product(m, arith, x, w))
     a, b = unpack(m, arith.x, x), unpack(m, arith.w, w)
     parts = Signal(product_parts(arith).layout)
     nan = a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())
@@ -66,7 +66,7 @@ def rounded_product(
     """
     fmt, code = arith.x, Signal(arith.x.bits)
     if arith.multiplier != "exact":
-        m.d.comb += code.eq(cut(piecewise(m, fmt, arith.multiplier, x, w, saturate)))
+        m.d.comb += code.eq(cut(coded_product(m, arith, x, w, saturate)))
         return code
     zero, infinite, nan = (cut(flag) for flag in _classes(arith, x, w, flush))
     sign = cut(x[-1] ^ w[-1])

@@ -19,8 +19,8 @@ from hwgen.formats import (
     default_accumulator,
 )
 from hwgen.rtl.arith.booth import booth
+from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.float_multiply import rounded_product
-from hwgen.rtl.arith.piecewise import piecewise
 
 TABLE = 6  # bits of two magnitudes whose product is a table: a LUT per bit
 
@@ -52,7 +52,7 @@ def fixed_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     a, b = (f.element if isinstance(f, Block) else f for f in (arith.x, arith.w))
     x, w = _operand(a, x), _operand(b, w)
     if arith.multiplier != "exact":
-        return _fixed(m, a, piecewise(m, a, arith.multiplier, x, w))
+        return _fixed(m, a, coded_product(m, arith, x, w))
     if isinstance(b, Bipolar):
         return _negated(m, x, w[0])
     if not isinstance(a, Float):
