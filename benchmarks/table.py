@@ -5,8 +5,10 @@ labels of `d01_*.npz`), or else the float models in models/. Gate areas need a l
 $HWGEN_LIBERTY. Tables of which nothing was left out are written into docs/arithmetic.md.
 
 accuracy: each float model is converted with scales from the first 64 inputs; the golden model
-computes the others. The error is the mean of |output - float model's output| over the mean of
-|float model's output|. Hardware and golden model are compared on 8 inputs.
+computes the others. Cells are accuracy / error / error without gain. The error is the mean of
+|output - float model's output| over the mean of |float model's output|; without gain: after the
+outputs are divided by the one factor that fits them best. Hardware and golden model are compared on
+8 inputs.
 
 layer: the unit of a dense layer of 32 inputs, one output and one multiplier (pe = simd = 1) as the
 conversion makes it: weight memory, multiplier, accumulator, stream handshake; without the
@@ -97,13 +99,15 @@ class Model:
         cycles = SLOWER * compiled.predicted.interval
         return hwgen.compile(self.path, arith=arithmetic, calibrate=calibrate, cycles=cycles)
 
-    def score(self, outputs: np.ndarray) -> tuple[float, float]:
-        """Accuracy, and mean relative error against the float model, of the inputs behind those of
-        calibration."""
+    def score(self, outputs: np.ndarray) -> tuple[float, float, float]:
+        """Of the inputs behind those of calibration: accuracy, mean relative error against the
+        float model, and that error after the one factor for all outputs that fits them best."""
         outputs = outputs.reshape(len(outputs), -1)[-len(self.inputs) + CALIBRATE :]
         reference, labels = self.reference[CALIBRATE:], self.labels[CALIBRATE:]
-        error = np.abs(outputs - reference).mean() / np.abs(reference).mean()
-        return float((outputs.argmax(1) == labels).mean()), float(error)
+        gain = (outputs * reference).sum() / np.square(reference).sum()
+        errors = (np.abs(v - reference).mean() for v in (outputs, outputs / gain))
+        first, second = (float(error / np.abs(reference).mean()) for error in errors)
+        return float((outputs.argmax(1) == labels).mean()), first, second
 
 
 def models(only: Sequence[str] = ()) -> list[Model]:
@@ -160,8 +164,8 @@ def accuracies(model: Model, arithmetics: Sequence[str], simulate: bool) -> dict
             cells[arithmetic] = "error"
             print(f"{model.name} {arithmetic}: {_short(error)}", flush=True)
             continue
-        accuracy, error = model.score(outputs)
-        cells[arithmetic] = f"{accuracy:.3f}, {100 * error:.1f} %"
+        accuracy, *errors = model.score(outputs)
+        cells[arithmetic] = " / ".join([f"{accuracy:.3f}", *(f"{100 * e:.1f} %" for e in errors)])
         designs[arithmetic] = design
         print(f"{model.name} {arithmetic}: {cells[arithmetic]}", flush=True)
     names = list(designs) if simulate else []
@@ -275,6 +279,15 @@ def _short(error: Exception) -> str:
     return str(error).splitlines()[0][:150]
 
 
+def _short_name(arithmetic: str) -> str:
+    """The same for different names of one arithmetic."""
+    return str(parse_arithmetic(arithmetic))
+
+
+def _different(arithmetics: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(map(_short_name, arithmetics)))
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = (header, ["-"] * len(header), *rows)
     return "".join(f"| {' | '.join(line)} |\n" for line in lines)
@@ -282,17 +295,22 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def accuracy_table(chosen: Sequence[Model], arithmetics: Sequence[str], simulate: bool) -> str:
     """Accuracy and error of every model in every arithmetic."""
-    columns = [accuracies(model, arithmetics, simulate) for model in chosen]
+    columns = [accuracies(model, _different(arithmetics), simulate) for model in chosen]
     floats = [f"{model.score(model.reference)[0]:.3f}" for model in chosen]
-    rows = [[f"`{name}`", *(column[name] for column in columns)] for name in arithmetics]
+    rows = [
+        [f"`{name}`", *(column[_short_name(name)] for column in columns)] for name in arithmetics
+    ]
     return _table(["arithmetic", *(m.name for m in chosen)], [["float", *floats], *rows])
 
 
 def area_table(synthesis: Synthesis, make, arithmetics: Sequence[str], jobs: int) -> str:
     """What a unit takes in every arithmetic."""
+    names = _different(arithmetics)
     with ThreadPoolExecutor(jobs) as pool:
-        cells = list(pool.map(lambda name: synthesis.row(make, name), arithmetics))
-    rows = [[f"`{name}`", *found] for name, found in zip(arithmetics, cells, strict=True)]
+        cells = dict(
+            zip(names, pool.map(lambda name: synthesis.row(make, name), names), strict=True)
+        )
+    rows = [[f"`{name}`", *cells[_short_name(name)]] for name in arithmetics]
     return _table(["arithmetic", *synthesis.header], rows)
 
 
