@@ -6,7 +6,7 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ECP5 = "synth_ecp5 -noabc9"
@@ -30,15 +30,21 @@ def synthesize(
         (folder / name).write_text(text)
     files = " ".join(name for name in sources if name.endswith(".v"))
     commands = [f"read_verilog {files}", f"{flow} -top {top}", *filter(None, [after])]
+    commands = [f"tee -q -o yosys.log {command}" for command in commands]
+    run_yosys([*commands, f"tee -q -o stat.json {stat}"], folder)
+    found = json.loads((folder / "stat.json").read_text())
+    return found["design"]["num_cells_by_type"]
+
+
+def run_yosys(commands: Sequence[str], folder: Path) -> str:
+    """Yosys commands one after another, in their own process; what they print."""
     script = "from pyosys import libyosys as ys\nd = ys.Design()\n"
-    script += "".join(f"ys.run_pass({'tee -q -o yosys.log ' + c!r}, d)\n" for c in commands)
-    script += f"ys.run_pass('tee -q -o stat.json {stat}', d)\n"
+    script += "".join(f"ys.run_pass({command!r}, d)\n" for command in commands)
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
-    found = json.loads((folder / "stat.json").read_text())
-    return found["design"]["num_cells_by_type"]
+    return run.stdout
 
 
 def luts(cells: Mapping[str, int], family: str) -> int:

@@ -14,7 +14,14 @@ from hwgen.formats.names import Format, parse
 from hwgen.formats.ternary import Bipolar, Ternary
 
 GRAMMAR = "FORMAT[xWEIGHTFORMAT][:MULTIPLIER][+ACCUMULATOR]"
-MULTIPLIERS = ("exact", "lmul", "lmul-raw", "pam", "pam-c")
+# What products are. Those that are not exact are codes in the format of both operands.
+MULTIPLIERS = {
+    "exact": "exact",
+    "lmul": "L-Mul, a sum of codes; zero, subnormals, overflow and underflow guarded",
+    "lmul-raw": "L-Mul, a sum of codes, without guards",
+    "pam": "piecewise affine, a sum of codes",
+    "pam-c": "piecewise affine, a sum of codes compensated for its mean error",
+}
 # Floats an accumulator can be.
 SUMS = ("fp32", "bf16", "fp16")
 WIDEST = 160  # bits of an exact accumulator

@@ -11,9 +11,9 @@ from amaranth.lib import data
 from hwgen.formats import Approximate, Arithmetic, Float
 from hwgen.ir import ADDER_STAGES
 from hwgen.rtl.arith.approximate import ApproximateAdd, PartialSum
+from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.float_add import FloatAdd
 from hwgen.rtl.arith.fma import product, product_shape
-from hwgen.rtl.arith.piecewise import piecewise
 from hwgen.rtl.arith.unrounded import Unrounded, fields
 from hwgen.rtl.stream import register
 
@@ -109,7 +109,7 @@ def _shape(arithmetic: Arithmetic) -> Unrounded:
 def _product(m: Module, arithmetic: Arithmetic, x, w) -> data.View:
     """The product of two codes, not rounded: exact, or what lmul or pam make of them."""
     if arithmetic.multiplier != "exact":
-        return fields(m, arithmetic.x, piecewise(m, arithmetic.x, arithmetic.multiplier, x, w))
+        return fields(m, arithmetic.x, coded_product(m, arithmetic, x, w))
     return product(m, arithmetic.x, arithmetic.w, x, w, False)
 
 
