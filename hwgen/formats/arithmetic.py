@@ -95,7 +95,9 @@ class Arithmetic:
     @property
     def exact_bits(self) -> int:
         """Bits of a product's exact value, sign included (of blocks: without their scales)."""
-        sides = (f.element if isinstance(f, Block) else f for f in (self.x, self.w))
+        sides = [f.element if isinstance(f, Block) else f for f in (self.x, self.w)]
+        if all(isinstance(f, Int) for f in sides):  # -2**(bits - 1), twice
+            return sum(f.bits for f in sides)
         bits = [f.span if isinstance(f, Float) else f.bits - 1 for f in sides]
         return sum(bits) + 1 if self.multiplier == "exact" else bits[0] + 1
 
