@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -67,7 +68,7 @@ def _tensor(context: Context, stem: str, size: tuple, fmt: Int | Float) -> str:
     return context.tensor(f"{stem}_acc", size, np.array(0), np.array(0), fmt)
 
 
-def _arithmetic(node: Node, x: Format, w: Format | None) -> Arithmetic:
+def _arithmetic(node: Node, x: Any, w: Any) -> Arithmetic:
     """The node's arithmetic, or the default one of the formats."""
     if not any(isinstance(x, kind) and isinstance(w, kind) for kind in (Float, Block)):
         raise ModelError(

@@ -5,14 +5,13 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwgen.errors import HwgenError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hwgen.formats import Float, Int, Lane
     from hwgen.ir.nodes import Node
 
 
@@ -27,7 +26,7 @@ class Tensor:
     """
 
     shape: tuple[int, ...]
-    fmt: Int | Float | Lane
+    fmt: Any  # Int, Float or Lane
     lanes: int = 1
 
     def __post_init__(self) -> None:

@@ -51,7 +51,7 @@ class LinearUnit(wiring.Component):
         else:
             self._latency = Dot.latency(node.simd)
             self._dot_shape = Dot.sum_shape(x_fmt, w, node.simd, node.arithmetic)
-        self._dot_name, make = _dot(node, *self._formats, y)
+        self._dot_name, make = _dot(node, x_fmt, w, y)
         self.parts = {**(adders(node.arithmetic) if node.rounds else {}), self._dot_name: make}
         super().__init__(ports(x, y))
 

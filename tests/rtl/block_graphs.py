@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hwgen.config import Config
-from hwgen.formats import Arithmetic, parse_arithmetic
+from hwgen.formats import Arithmetic
 from hwgen.frontend import load
 from hwgen.ir import Graph
 from hwgen.passes.pipeline import lower

@@ -41,8 +41,8 @@ class BlockDot(wiring.Component):
     def elaborate(self, _platform) -> Module:
         """The elements' products and sum, beside them the exponents; then the shifter."""
         m = Module()
-        elements = [lane.block.element for lane in self._formats]
-        m.submodules.dot = dot = Dot(*elements, self._lanes, self._arithmetic)
+        x, w = elements = [lane.block.element for lane in self._formats]
+        m.submodules.dot = dot = Dot(x, w, self._lanes, self._arithmetic)
         m.d.comb += dot.i_ce.eq(self.i_ce)
         for element, codes, inner in zip(
             elements, (self.i_x, self.i_w), (dot.i_x, dot.i_w), strict=True
