@@ -189,7 +189,14 @@ def formats(
 def unit(
     spec: Annotated[str, typer.Argument(metavar="ARITHMETIC", help="Such as e4m3fn:lmul.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
-    kind: Annotated[str, typer.Option(help="mul: a multiplier.")] = "mul",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="mul: multiplier; mac: multiply and accumulate; fma: fused multiply-add; dot: dot "
+            "product."
+        ),
+    ] = "mul",
+    lanes: Annotated[int, typer.Option(min=1, max=256, help="Products of a dot product.")] = 4,
     stages: Annotated[int, typer.Option(min=0, help="Registers; 0 is combinational.")] = 0,
 ) -> None:
     """Write Verilog of one arithmetic unit and a testbench with golden vectors."""
@@ -197,7 +204,7 @@ def unit(
     from hwgen.emit.unit import unit_files
 
     check_folder(output)
-    files, made = unit_files(spec, kind, stages)
+    files, made = unit_files(spec, kind, stages, lanes)
     save(output, files)
     verilog = next(name for name in files if name.endswith(".v"))
     print(f"{output}: {verilog}, latency {made.latency} cycles, {len(made.expected)} test vectors")

@@ -34,7 +34,7 @@ class FloatSums:
     def adder(self, fused: bool, stages: int = ADDER_STAGES) -> tuple[str, Callable[[], FloatAdd]]:
         """The name of a module that adds two sums, or a sum and a product; and what makes it."""
         if not fused:
-            return float_adder(self.result)
+            return float_adder(self.result, stages)
         name, shape = module_name("fma", str(self._arithmetic)), _shape(self._arithmetic)
         return name, lambda: FloatAdd(self.result, self.result, shape, stages)
 
@@ -89,9 +89,9 @@ def adders(arithmetic: Arithmetic) -> dict[str, Callable]:
     return dict(sums.adder(fused) for fused in (True, False))
 
 
-def float_adder(fmt: Float) -> tuple[str, Callable[[], FloatAdd]]:
+def float_adder(fmt: Float, stages: int = ADDER_STAGES) -> tuple[str, Callable[[], FloatAdd]]:
     """The name of a module that adds two floats, and what makes it."""
-    return module_name("add", str(fmt)), lambda: FloatAdd(fmt, fmt, fmt, stages=ADDER_STAGES)
+    return module_name("add", str(fmt)), lambda: FloatAdd(fmt, fmt, fmt, stages)
 
 
 def module_name(kind: str, what: str) -> str:
