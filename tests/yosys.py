@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -12,8 +13,17 @@ ECP5 = "synth_ecp5 -noabc9"
 XCUP = "synth_xilinx -family xcup -noiopad -noclkbuf -flatten"
 
 
+# Its delay needs a driver and a load; of the smallest delay that can be had.
+ABC = "-constr abc.constr -D 1"
+
+
 def synthesize(
-    sources: Mapping[str, str], top: str, flow: str, folder: Path, after: str = ""
+    sources: Mapping[str, str],
+    top: str,
+    flow: str,
+    folder: Path,
+    after: str = "",
+    stat: str = "stat -json",
 ) -> dict[str, int]:
     """Cells by type; runs in its own process, since a failing Yosys ends it."""
     for name, text in sources.items():
@@ -21,9 +31,9 @@ def synthesize(
     files = " ".join(name for name in sources if name.endswith(".v"))
     commands = [f"read_verilog {files}", f"{flow} -top {top}", *filter(None, [after])]
     commands = [f"tee -q -o yosys.log {command}" for command in commands]
-    run_yosys([*commands, "tee -q -o stat.json stat -json"], folder)
-    stat = json.loads((folder / "stat.json").read_text())
-    return stat["design"]["num_cells_by_type"]
+    run_yosys([*commands, f"tee -q -o stat.json {stat}"], folder)
+    found = json.loads((folder / "stat.json").read_text())
+    return found["design"]["num_cells_by_type"]
 
 
 def run_yosys(commands: Sequence[str], folder: Path) -> str:
@@ -57,3 +67,13 @@ def route(folder: Path) -> float:
     assert run.returncode == 0, run.stdout[-2000:] + run.stderr[-2000:]
     report = json.loads((folder / "report.json").read_text())
     return min(clock["achieved"] for clock in report["fmax"].values())
+
+
+def gates(sources: Mapping[str, str], top: str, liberty: str, folder: Path) -> tuple[float, float]:
+    """Area and delay (ps, of ABC's static timing) of a combinational design in a cell library."""
+    (folder / "abc.constr").write_text("set_driving_cell sg13g2_buf_2\nset_load 10.0\n")
+    after = f"abc -liberty {liberty} {ABC}"
+    synthesize(sources, top, "synth -flatten", folder, after, f"stat -json -liberty {liberty}")
+    stat = json.loads((folder / "stat.json").read_text())
+    delay = re.findall(r"Delay = *([\d.]+) ps", (folder / "yosys.log").read_text())
+    return float(stat["design"]["area"]), float(delay[-1])

@@ -98,7 +98,7 @@ def _is_design(folder: Path) -> bool:
         content = json.loads((folder / MARK).read_text())
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and "model_sha256" in content
+    return isinstance(content, dict) and ("model_sha256" in content or "unit" in content)
 
 
 def npz(arrays: dict[str, np.ndarray]) -> bytes:

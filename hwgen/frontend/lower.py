@@ -154,7 +154,7 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
         dtype = _dtype(value)
         if dtype in (np.float32, np.float64, np.float16):
             walk.values[value.name] = Input(value.name, ids.shape, ids)
-        elif fmt := ops_quantize.FORMATS.get(dtype.name):
+        elif fmt := (ops_quantize.FORMATS | ops_quantize.FLOATS).get(dtype.name):
             tensor = walk.context.input_port(value.name, ids, dtype, fmt)
             walk.values[value.name] = Codes(Stream(tensor, ids), fmt)
         else:

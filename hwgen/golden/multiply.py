@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import cast
 
 import numpy as np
 
 from hwgen.errors import ConfigError
-from hwgen.formats import Arithmetic, Block, Float, Format, Int, decode, encode
+from hwgen.formats import Arithmetic, Bipolar, Block, Float, Format, Int, decode, encode
 
 PAM_MEAN = 1.0552  # by what the compensated form is larger than the plain one
 
@@ -25,13 +26,14 @@ def product(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     for the others the number of the product's code. Elements of blocks are without their scales.
     """
     if arith.multiplier == "exact":
-        return _value(arith.x, x) * _value(arith.w, w)
+        with np.errstate(invalid="ignore"):  # inf * 0
+            return _value(arith.x, x) * _value(arith.w, w)
     return decode(arith.x, product_code(arith, x, w))
 
 
 def product_code(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The codes of products of a multiplier of CODED, in the operands' format."""
-    return CODED[arith.multiplier](arith.x, x, w)
+    return CODED[arith.multiplier](cast(Float, arith.x), x, w)
 
 
 def multiply(
@@ -139,3 +141,16 @@ def _value(fmt: Format, codes) -> np.ndarray:
     if isinstance(fmt, Float) and not (2 * fmt.emax < 1023 and 2 * fmt.unit >= -1074):
         raise ConfigError(f"{fmt}: products are beyond what a float64 holds")
     return decode(fmt, codes)
+
+
+def multiplied(
+    arith: Arithmetic, x: np.ndarray, w: np.ndarray, flush: bool = False, saturate: bool = True
+) -> np.ndarray:
+    """What a multiplier gives: of floats codes in arith.x (`flush`, `saturate`: as `multiply`'s),
+    of others the exact products of codes, integers of any size."""
+    if isinstance(arith.x, Float):
+        if arith.multiplier == "exact":
+            return multiply(arith.x, x, w, flush, saturate, cast(Float, arith.w))
+        return product_code(arith, x, w)
+    numbers = decode(arith.w, w).astype(np.int64) if isinstance(arith.w, Bipolar) else w
+    return np.asarray(x, dtype=object) * np.asarray(numbers, dtype=object)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
@@ -16,9 +17,13 @@ from hwgen.rtl.arith.unrounded import Unrounded, specials, unpack
 TABLE = 6  # bits of two fractions whose product is a table: a LUT per bit
 
 
+def _formats(arith: Arithmetic) -> tuple[Float, Float]:
+    return cast(Float, arith.x), cast(Float, arith.w)
+
+
 def product_parts(arith: Arithmetic) -> Unrounded:
     """What holds every product of two floats before rounding."""
-    x, w = arith.x, arith.w
+    x, w = _formats(arith)
     if arith.multiplier != "exact":
         return Unrounded.of(x)
     return Unrounded.holding(
@@ -32,9 +37,10 @@ def float_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     Significands multiply and exponents add; nothing is normalized. `dsp`: leave significands to the
     synthesizer's multiplier. Tested: all pairs of 8-bit formats.
     """
+    fmt, other = _formats(arith)
     if arith.multiplier != "exact":
-        return unpack(m, arith.x, coded_product(m, arith, x, w))
-    a, b = unpack(m, arith.x, x), unpack(m, arith.w, w)
+        return unpack(m, fmt, coded_product(m, arith, x, w))
+    a, b = unpack(m, fmt, x), unpack(m, other, w)
     parts = Signal(product_parts(arith).layout)
     nan = a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())
     m.d.comb += [
@@ -64,11 +70,12 @@ def rounded_product(
     is none; inf * 0 is NaN. `flush`: subnormal operands count as 0, and so does what is below the
     least normal number once rounded as if exponents had no end. lmul and pam round nothing.
     """
-    fmt, code = arith.x, Signal(arith.x.bits)
+    fmt, other = _formats(arith)
+    code = Signal(fmt.bits)
     if arith.multiplier != "exact":
         m.d.comb += code.eq(cut(coded_product(m, arith, x, w, saturate)))
         return code
-    zero, infinite, nan = (cut(flag) for flag in _classes(arith, x, w, flush))
+    zero, infinite, nan = (cut(flag) for flag in _classes(fmt, other, x, w, flush))
     sign = cut(x[-1] ^ w[-1])
     magnitude = (_flushed if flush else _gradual)(m, arith, x, w, dsp, cut)
     top = fmt.bits - 1
@@ -84,10 +91,12 @@ def rounded_product(
     return code
 
 
-def _classes(arith: Arithmetic, x: Value, w: Value, flush: bool) -> tuple[Value, Value, Value]:
+def _classes(
+    first: Float, other: Float, x: Value, w: Value, flush: bool
+) -> tuple[Value, Value, Value]:
     """Whether a product is certainly zero, infinite, NaN."""
     zeros, nans, infinities = [], [], []
-    for fmt, code in ((arith.x, x), (arith.w, w)):
+    for fmt, code in ((first, x), (other, w)):
         nan, infinity = specials(fmt, code)
         zeros.append(~code[fmt.man if flush else 0 : fmt.bits - 1].any())
         nans.append(nan)
@@ -98,7 +107,7 @@ def _classes(arith: Arithmetic, x: Value, w: Value, flush: bool) -> tuple[Value,
 
 def _flushed(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut) -> Signal:
     """The magnitude's code of a product of normal numbers, rounded, as if exponents had no end."""
-    fmt, other = arith.x, arith.w
+    fmt, other = _formats(arith)
     field = cut(x[fmt.man : fmt.bits - 1] + w[other.man : other.bits - 1])
     if fmt.man + other.man <= TABLE:
         fraction = cut(_rounded_table(m, fmt.man, other.man, x, w))
@@ -145,8 +154,8 @@ def _gradual(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut) -
     exponent field is less than 1. Significands of few bits are normalized before a table multiplies
     them, others behind the multiplication.
     """
-    fmt = arith.x
-    few = fmt.man + arith.w.man <= TABLE
+    fmt, other = _formats(arith)
+    few = fmt.man + other.man <= TABLE
     sig, field = (_by_table if few else _by_product)(m, arith, x, w, dsp, cut)
     normal = field > 0
     places = len(sig)
@@ -164,7 +173,7 @@ def _gradual(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut) -
 def _by_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut):
     """Normalized significand (two bits more than the format's, the last one sticky) and exponent
     field, signed, of the exact product."""
-    fmt, other = arith.x, arith.w
+    fmt, other = _formats(arith)
     parts = float_product(m, arith, x, w, dsp)
     sig, exp = cut(parts.sig), cut(parts.exp)
     zeros, _ = leading_zeros(m, sig)
@@ -178,7 +187,7 @@ def _by_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool, cut
 
 def _by_table(m: Module, arith: Arithmetic, x: Value, w: Value, _dsp: bool, cut):
     """As `_by_product`."""
-    fmt, other = arith.x, arith.w
+    fmt, other = _formats(arith)
     (man_x, field_x), (man_w, field_w) = _normalized(m, fmt, x), _normalized(m, other, w)
     table = Signal(fmt.man + 4)
     with m.Switch(Cat(man_x, man_w)):

@@ -13,14 +13,18 @@ from hwgen.formats import (
     Arithmetic,
     Bipolar,
     Block,
+    Exponent,
     Fixed,
     Float,
     Format,
+    Int,
+    Ternary,
     default_accumulator,
 )
 from hwgen.rtl.arith.booth import booth
 from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.float_multiply import rounded_product
+from hwgen.rtl.arith.stages import Stages
 
 TABLE = 6  # bits of two magnitudes whose product is a table: a LUT per bit
 
@@ -49,14 +53,23 @@ def fixed_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     Minifloats of few bits are a table of magnitudes; other floats multiply significands, whose
     signed product a shifter moves by the sum of the exponents. Tested: all pairs of 8-bit formats.
     """
-    a, b = (f.element if isinstance(f, Block) else f for f in (arith.x, arith.w))
-    x, w = _operand(a, x), _operand(b, w)
-    if arith.multiplier != "exact":
-        return _fixed(m, a, coded_product(m, arith, x, w))
+    a, b = element(arith.x), element(arith.w)
+    x, w = (code.as_signed() if f.signed else code.as_unsigned() for f, code in ((a, x), (b, w)))
+    if isinstance(a, Float) and isinstance(b, Float):
+        if arith.multiplier != "exact":
+            return _fixed(m, a, coded_product(m, arith, x, w))
+        return _floats(m, a, b, x, w, dsp)
     if isinstance(b, Bipolar):
         return _negated(m, x, w[0])
-    if not isinstance(a, Float):
-        return x * w if dsp else booth(m, x, w)
+    return x * w if dsp else booth(m, x, w)
+
+
+def element(fmt: Format) -> Int | Ternary | Bipolar | Fixed | Float | Exponent:
+    """The format of what is multiplied: a block's elements."""
+    return fmt.element if isinstance(fmt, Block) else fmt
+
+
+def _floats(m: Module, a: Float, b: Float, x: Value, w: Value, dsp: bool) -> Signal:
     if a.bits + b.bits - 2 <= TABLE:
         return _table(m, a, b, x, w)
     (sig_x, field_x), (sig_w, field_w) = _parts(a, x), _parts(b, w)
@@ -66,10 +79,6 @@ def fixed_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     shifted = _negated(m, magnitude, x[-1] ^ w[-1]) << (field_x + field_w)
     m.d.comb += product.eq(shifted >> 2)
     return product
-
-
-def _operand(fmt: Format, code: Value) -> Value:
-    return code.as_signed() if fmt.signed else code.as_unsigned()
 
 
 def _negated(m: Module, value: Value, negative: Value) -> Signal:
@@ -119,9 +128,9 @@ class Multiplier(wiring.Component):
     """o = i_x * i_w: of integers and fixed-point numbers exact; of floats a code in the first's
     format, rounded to nearest even, or what lmul or pam make of it.
 
-    `stages` registers, moved by `i_ce` (there where `stages` > 0): the first behind `o`, the second
-    before the operands, the third between product and rounding, others behind `o`, for
-    a synthesizer to move. Latency: `stages` cycles of `i_ce`; 0 is combinational. Initiation
+    `stages` registers, moved by `i_ce` (there where `stages` > 0): the first at `o`, the second at
+    the operands, the third between product and rounding (of floats), others at `o`, for a
+    synthesizer to move. Latency: `stages` cycles of `i_ce`; 0 is combinational. Initiation
     interval: 1. `flush`, `saturate`: as `rounded_product`. `dsp`: leave multiplications to the
     synthesizer, which may take DSP blocks.
 
@@ -145,14 +154,14 @@ class Multiplier(wiring.Component):
             raise ConfigError(f"stages must be at least 0, not {stages!r}")
         self.arith, self.stages = arith, stages
         self._flush, self._saturate, self._dsp = flush, saturate, dsp
-        x, w = (Shape(f.bits, f.signed) for f in (arith.x, arith.w))
+        x, w = (Shape(f.bits, f.signed) for f in (element(arith.x), element(arith.w)))
         ports = {"i_x": In(x), "i_w": In(w), "o": Out(self.shape(arith))}
         super().__init__({"i_ce": In(1), **ports} if stages else ports)
 
     @staticmethod
     def shape(arith: Arithmetic) -> Shape:
         """The shape of a product."""
-        x, w = arith.x, arith.w
+        x, w = element(arith.x), element(arith.w)
         if isinstance(x, Float):
             return Shape(x.bits)
         if isinstance(w, Bipolar):
@@ -161,24 +170,18 @@ class Multiplier(wiring.Component):
 
     def elaborate(self, _platform) -> Module:
         """Registers, product, registers."""
-        m = Module()
-        x, w = self.i_x, self.i_w
-        if self.stages >= 2:
-            x, w = self._register(m, x), self._register(m, w)
-        if isinstance(self.arith.x, Float):
-            cut = partial(self._register, m) if self.stages >= 3 else lambda value: value
-            o = rounded_product(m, self.arith, x, w, self._flush, self._saturate, self._dsp, cut)
-            behind = self.stages - (self.stages >= 2) - (self.stages >= 3)
+        m, floats = Module(), isinstance(self.arith.x, Float)
+        cuts = ("round", "operands", "product") if floats else ("round", "operands")
+        stages = Stages(m, self.i_ce if self.stages else None, self.stages, cuts)
+        x, w = stages("operands", self.i_x, self.i_w)
+        if floats:
+            options = (self._flush, self._saturate, self._dsp)
+            product = rounded_product(m, self.arith, x, w, *options, partial(_cut, stages))
         else:
-            o = fixed_product(m, self.arith, x, w, self._dsp)
-            behind = self.stages - (self.stages >= 2)
-        for _ in range(behind):
-            o = self._register(m, o)
-        m.d.comb += self.o.eq(o)
+            product = fixed_product(m, self.arith, x, w, self._dsp)
+        m.d.comb += self.o.eq(*stages("round", product))
         return m
 
-    def _register(self, m: Module, value: Value) -> Signal:
-        register = Signal(value.shape())
-        with m.If(self.i_ce):
-            m.d.sync += register.eq(value)
-        return register
+
+def _cut(stages: Stages, value: Value) -> Value:
+    return stages("product", value)[0]
