@@ -7,7 +7,7 @@ from hwgen.formats.arithmetic import (
     default_accumulator,
     parse_arithmetic,
 )
-from hwgen.formats.block import Block
+from hwgen.formats.block import Block, Lane
 from hwgen.formats.blocks import decode_block, encode_block
 from hwgen.formats.codec import cast, decode, encode, random_codes
 from hwgen.formats.fixed import Fixed
@@ -29,6 +29,7 @@ __all__ = [
     "Float",
     "Format",
     "Int",
+    "Lane",
     "Ternary",
     "cast",
     "decode",

@@ -108,12 +108,11 @@ class Arithmetic:
     @property
     def exact_bits(self) -> int:
         """Bits of a product's exact value, sign included (of blocks: without their scales)."""
-        if self.multiplier != "exact":
-            return self.x.span + 1
         sides = [f.element if isinstance(f, Block) else f for f in (self.x, self.w)]
-        if isinstance(sides[0], Float):
-            return sides[0].span + sides[1].span + 1
-        return sides[0].bits + sides[1].bits
+        if all(isinstance(f, Int) for f in sides):  # -2**(bits - 1), twice
+            return sum(f.bits for f in sides)
+        bits = [f.span if isinstance(f, Float) else f.bits - 1 for f in sides]
+        return sum(bits) + 1 if self.multiplier == "exact" else bits[0] + 1
 
     def __str__(self) -> str:
         text = str(self.x) if self.w == _weights(self.x) else f"{self.x}x{self.w}"

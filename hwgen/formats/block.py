@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 from hwgen.errors import ConfigError
 from hwgen.formats.fixed import Fixed
@@ -50,6 +51,33 @@ class Block:
     def unit(self) -> int:
         """Every element is a multiple of 2**unit."""
         return self.element.unit if isinstance(self.element, Float) else 2 - self.element.bits
+
+
+@dataclass(frozen=True)
+class Lane:
+    """A block's element as streams hold it: `exponent << element.bits | the element's code`.
+
+    `exponent` is the block's, `exponent_bits` wide, above one that all blocks of the stream share.
+    """
+
+    block: Block
+    exponent_bits: int
+
+    signed: ClassVar[bool] = False  # of the code
+    min: ClassVar[int] = 0  # the least code
+
+    def __str__(self) -> str:
+        return f"{self.block}/{self.exponent_bits}"
+
+    @property
+    def bits(self) -> int:
+        """Bits of a code."""
+        return self.block.element.bits + self.exponent_bits
+
+    @property
+    def max(self) -> int:
+        """The greatest code."""
+        return (1 << self.bits) - 1
 
 
 BLOCKS = {

@@ -31,6 +31,7 @@ from hwgen.frontend.context import Context, Node
 from hwgen.frontend.floats import narrowed
 from hwgen.frontend.read import DOMAINS, input_shape, node_names, read
 from hwgen.frontend.values import (
+    Blocked,
     Codes,
     Constant,
     Hosted,
@@ -42,6 +43,7 @@ from hwgen.frontend.values import (
     Unknown,
     Value,
     shape,
+    unread_blocks,
 )
 from hwgen.ir import Graph, OutputPort
 
@@ -229,7 +231,7 @@ def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
 
 
 def _format(value: Value) -> str:
-    if isinstance(value, Codes):
+    if isinstance(value, Codes | Blocked):
         return str(value.fmt)
     if isinstance(value, Constant):
         return str(value.array.dtype)
@@ -265,6 +267,8 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
             result = result.value
         if isinstance(result, Codes):
             port = walk.context.code_port(value.name, result)
+        elif isinstance(result, Blocked):
+            raise ModelError(f"output {value.name!r} {unread_blocks(result)}")
         elif isinstance(result, Real):
             port = walk.context.real_port(value.name, narrowed(walk.context, value.name, result))
         else:

@@ -60,7 +60,7 @@ class Axis:
 def conv_transpose(node: Node) -> Value:
     """ConvTranspose in one or two dimensions: a Conv of stride 1 that gives all phases as channels,
     which then lie between each other."""
-    x, w = node.real(0), weights(node.input(1))
+    x, w = node.operand(), weights(node.input(1))
     rank = w.codes.ndim - 2
     if rank not in (1, 2) or x.ids.ndim != rank + 2:
         raise ModelError(
@@ -96,7 +96,7 @@ def conv_transpose(node: Node) -> Value:
     befores, afters = zip(*(axis.pads for axis in axes), strict=True)
     phases = conv(
         node.having(
-            x, replace(w, codes=_phases(w.codes, groups, axes), scale=scale), bias,
+            node.input(0), replace(w, codes=_phases(w.codes, groups, axes), scale=scale), bias,
             group=groups, pads=[*befores, *afters],
         )
     )  # fmt: skip

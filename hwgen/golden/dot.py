@@ -9,6 +9,7 @@ import numpy as np
 from hwgen.formats import Approximate, Arithmetic, decode, encode
 from hwgen.golden.add import add
 from hwgen.golden.approximate import ApproximateSum, State
+from hwgen.golden.blocks import scaled
 from hwgen.golden.multiply import product
 from hwgen.ir import ADDER_STAGES, Linear
 
@@ -27,6 +28,8 @@ def products_sum(node: Linear, x: np.ndarray, weight: np.ndarray, bias) -> np.nd
     if node.rounds:
         return _by_chunks(lambda part: _rounded(node, part, weight, bias), x, weight.size)
     arithmetic = node.arithmetic
+    if node.blocks:
+        return _exact(*(scaled(f, c) for f, c in zip(node.blocks, (x, weight), strict=True)))
     if arithmetic.multiplier == "exact":
         return _exact(*(_whole(f, c) for f, c in ((arithmetic.x, x), (arithmetic.w, weight))))
     unit = 2.0**arithmetic.x.unit
@@ -50,7 +53,9 @@ def _whole(fmt, codes: np.ndarray) -> np.ndarray:
 
 def _exact(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w.T of integers, exactly."""
-    bound = int(np.abs(x).max(initial=0)) * int(np.abs(w).sum(axis=1).max())
+    # Exact below 2**53, and near enough above it.
+    sums = np.abs(w).sum(axis=1, dtype=np.float64)
+    bound = int(np.abs(x).max(initial=0)) * int(sums.max())
     if bound < 1 << 53:
         return (x.astype(np.float64) @ w.T.astype(np.float64)).astype(np.int64)
     kind = np.int64 if bound < 1 << 62 else object

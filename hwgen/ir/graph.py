@@ -5,20 +5,19 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwgen.errors import HwgenError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from hwgen.formats import Float, Int
     from hwgen.ir.nodes import Node
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A stream of integers, or of floats' codes, for one sample: `shape` in stream order
+    """A stream of integers, or of floats' or blocks' codes, for one sample: `shape` in stream order
     (row-major, channel last).
 
     A word holds `lanes` elements. Up to C lanes, each row of C elements starts a new word and its
@@ -27,7 +26,7 @@ class Tensor:
     """
 
     shape: tuple[int, ...]
-    fmt: Int | Float
+    fmt: Any  # Int, Float or Lane
     lanes: int = 1
 
     def __post_init__(self) -> None:

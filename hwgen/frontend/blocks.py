@@ -1,0 +1,107 @@
+"""Layers whose activations and weights lie in blocks that share an exponent."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from hwgen.errors import ModelError
+from hwgen.formats import Arithmetic, Block, Int, Lane, decode, encode_block
+from hwgen.formats.arithmetic import WIDEST
+from hwgen.frontend.context import Context
+from hwgen.ir import BlockQuantize, Linear, Window
+
+
+def linear(
+    context: Context,
+    window: Window,
+    weight: np.ndarray,
+    arithmetic: Arithmetic,
+    size: tuple[int, ...],
+    name: str,
+) -> str:
+    """Append the Linear of blocks behind a Window of integers; returns its tensor.
+
+    `weight` (groups, outputs, taps, inputs) holds the numbers of the weights. Blocks of both
+    operands lie in the order in which the layer adds: (tap, channel). Groups come one at a time.
+    """
+    groups, outputs, taps, per_group = weight.shape
+    window = _by_groups(context, window, groups)
+    codes, least = _encoded(arithmetic.w, weight.reshape(groups, outputs, -1))
+    x = context.graph.tensors[window.output]
+    assert isinstance(x.fmt, Int)
+    lane = Lane(arithmetic.x, max(1, (x.fmt.bits - 1).bit_length()))
+    blocks = context.graph.fresh(f"{window.output}_blocks")
+    context.graph.tensors[blocks] = replace(x, fmt=lane)
+    context.add(
+        BlockQuantize(
+            name=context.unique(f"{name}.blocks"),
+            inputs=(window.output,),
+            outputs=(blocks,),
+            block=arithmetic.x,
+        )
+    )
+    bits = _bits(arithmetic, x.fmt, codes)
+    result = context.tensor(f"{name}_acc", size, np.array(0), np.array(0), Int(bits))
+    exponent = arithmetic.x.unit - arithmetic.x.emax + arithmetic.w.unit + least
+    context.unit[result] = Fraction(2) ** exponent
+    context.add(
+        Linear(
+            name=context.unique(name),
+            inputs=(blocks,),
+            outputs=(result,),
+            weight=codes.reshape(weight.shape),
+            arithmetic=arithmetic,
+            pe=outputs,
+            simd=taps * per_group,
+        )
+    )
+    return result
+
+
+def _by_groups(context: Context, window: Window, groups: int) -> Window:
+    """The Window whose rows hold one group each."""
+    graph = context.graph
+    if groups == 1:
+        return window
+    split = replace(window, block=window.image[2] // groups)
+    graph.nodes[graph.nodes.index(window)] = split
+    x = graph.tensors[window.output]
+    rows = x.rows * groups
+    graph.tensors[window.output] = replace(x, shape=(rows, window.positions * split.block))
+    return split
+
+
+def _encoded(block: Block, numbers: np.ndarray) -> tuple[np.ndarray, int]:
+    """Codes of a Lane in blocks along the last axis, and the exponent above which theirs count:
+    the least of a block that is not all zeros."""
+    codes, scales = encode_block(block, numbers)
+    spread = np.repeat(scales, block.size, axis=-1)[..., : numbers.shape[-1]]
+    living = spread[numbers != 0]
+    first = int(living.min()) if living.size else block.scale.bias
+    bits = block.element.bits
+    lanes = np.maximum(spread - first, 0) << bits | codes & ((1 << bits) - 1)
+    return lanes, first - block.scale.bias
+
+
+def _bits(arithmetic: Arithmetic, x: Int, codes: np.ndarray) -> int:
+    """Bits of the sums: the worst case over all inputs, which are integers of `x`."""
+    block = arithmetic.w
+    assert isinstance(block, Block) and isinstance(arithmetic.x, Block)
+    bits = block.element.bits
+    low = codes & ((1 << bits) - 1)
+    if block.element.signed:
+        low = np.where(low > block.element.max, low - (1 << bits), low)
+    whole = np.abs(np.ldexp(decode(block.number, low), -block.unit)).astype(np.int64)
+    sums = (whole.astype(object) << (codes >> bits)).sum(axis=-1)
+    # In units of its activations an operand's magnitude is at most that of the greatest integer.
+    most = arithmetic.x.emax - arithmetic.x.unit + x.bits - x.signed
+    found = (int(sums.max()) << most).bit_length() + 1
+    if found > WIDEST:
+        raise ModelError(
+            f"exact sums of its blocks need {found} bits, {WIDEST} are the most; its weights are "
+            "of too different magnitudes"
+        )
+    return found
