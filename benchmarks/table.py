@@ -28,7 +28,7 @@ import re
 import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -153,30 +153,44 @@ def hardware(designs: Sequence[Design], inputs: np.ndarray) -> list[bool]:
     ]
 
 
-def accuracies(model: Model, arithmetics: Sequence[str], simulate: bool) -> dict[str, str]:
-    """The cells of a model's column."""
-    cells, designs = {}, {}
-    for arithmetic in arithmetics:
-        try:
-            design = model.design(arithmetic)
-            outputs = next(iter(design.golden(model.inputs[CALIBRATE:]).values()))
-        except HwgenError as error:
-            cells[arithmetic] = "error"
-            print(f"{model.name} {arithmetic}: {_short(error)}", flush=True)
-            continue
-        accuracy, *errors = model.score(outputs)
-        cells[arithmetic] = " / ".join([f"{accuracy:.3f}", *(f"{100 * e:.1f} %" for e in errors)])
-        designs[arithmetic] = design
-        print(f"{model.name} {arithmetic}: {cells[arithmetic]}", flush=True)
-    names = list(designs) if simulate else []
-    for start in range(0, len(names), TOGETHER):
-        group = names[start : start + TOGETHER]
-        equal = hardware([designs[name] for name in group], model.inputs[-SAMPLES:])
-        for name, same in zip(group, equal, strict=True):
-            verdict = "equals" if same else "DIFFERS from"
-            print(f"{model.name} {name}: hardware {verdict} the golden model", flush=True)
-            cells[name] += "" if same else ", hardware differs"
-    return cells
+@dataclass
+class Column:
+    """A model's designs, and its cells of the table, by arithmetic."""
+
+    model: Model
+    cells: dict[str, str] = field(default_factory=dict)
+    designs: dict[str, Design] = field(default_factory=dict)
+
+    def judge(self, arithmetics: Sequence[str]) -> None:
+        """Accuracy and errors, from the golden model."""
+        for name in arithmetics:
+            try:
+                design = self.model.design(name)
+                outputs = next(iter(design.golden(self.model.inputs[CALIBRATE:]).values()))
+            except HwgenError as error:
+                self.cells[name] = "error"
+                self._report(name, str(error).splitlines()[0][:150])
+                continue
+            accuracy, *errors = self.model.score(outputs)
+            percent = (f"{100 * error:.1f} %" for error in errors)
+            self.cells[name] = " / ".join([f"{accuracy:.3f}", *percent])
+            self.designs[name] = design
+            self._report(name, self.cells[name])
+
+    def simulate(self) -> None:
+        """Hardware against golden model."""
+        names = list(self.designs)
+        for start in range(0, len(names), TOGETHER):
+            group = names[start : start + TOGETHER]
+            designs = [self.designs[name] for name in group]
+            equal = hardware(designs, self.model.inputs[-SAMPLES:])
+            for name, same in zip(group, equal, strict=True):
+                verdict = "equals" if same else "DIFFERS from"
+                self._report(name, f"hardware {verdict} the golden model")
+                self.cells[name] += "" if same else ", hardware differs"
+
+    def _report(self, name: str, text: str) -> None:
+        print(f"{self.model.name} {name}: {text}", flush=True)
 
 
 # --- one lane ------------------------------------------------------------------------------------
@@ -260,7 +274,7 @@ class Synthesis:
         try:
             sources = unit_sources(make(arithmetic), TOP)
         except HwgenError as error:
-            print(f"{make.__name__} {arithmetic}: {_short(error)}", flush=True)
+            print(f"{make.__name__} {arithmetic}: {str(error).splitlines()[0]}", flush=True)
             return ["error"] * len(self.header)
         found = []
         for flow, family in ((XCUP, "xilinx"), (ECP5, "ecp5")):
@@ -273,10 +287,6 @@ class Synthesis:
 
 
 # --- the table -----------------------------------------------------------------------------------
-
-
-def _short(error: Exception) -> str:
-    return str(error).splitlines()[0][:150]
 
 
 def _short_name(arithmetic: str) -> str:
@@ -295,10 +305,15 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def accuracy_table(chosen: Sequence[Model], arithmetics: Sequence[str], simulate: bool) -> str:
     """Accuracy and error of every model in every arithmetic."""
-    columns = [accuracies(model, _different(arithmetics), simulate) for model in chosen]
+    columns = [Column(model) for model in chosen]
+    for column in columns:
+        column.judge(_different(arithmetics))
+    for column in columns if simulate else ():
+        column.simulate()
     floats = [f"{model.score(model.reference)[0]:.3f}" for model in chosen]
     rows = [
-        [f"`{name}`", *(column[_short_name(name)] for column in columns)] for name in arithmetics
+        [f"`{name}`", *(column.cells[_short_name(name)] for column in columns)]
+        for name in arithmetics
     ]
     return _table(["arithmetic", *(m.name for m in chosen)], [["float", *floats], *rows])
 
