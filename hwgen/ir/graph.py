@@ -12,7 +12,7 @@ from hwgen.errors import HwgenError
 if TYPE_CHECKING:
     import numpy as np
 
-    from hwgen.formats import Float, Int, Lane
+    from hwgen.formats import Float, Int
     from hwgen.ir.nodes import Node
 
 
@@ -27,7 +27,7 @@ class Tensor:
     """
 
     shape: tuple[int, ...]
-    fmt: Int | Float | Lane
+    fmt: Int | Float
     lanes: int = 1
 
     def __post_init__(self) -> None:

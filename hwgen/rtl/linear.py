@@ -36,7 +36,7 @@ class LinearUnit(wiring.Component):
     def __init__(self, node: Linear, x: Tensor, y: Tensor) -> None:
         self._node = node
         self._formats = _formats(node, x)
-        _, w = self._formats
+        operand, w = self._formats
         weights = _fold(node, node.weight)
         depth = int(np.prod(weights.shape[:-3]))
         codes = weights < 0 if w == Bipolar() else weights
@@ -51,8 +51,8 @@ class LinearUnit(wiring.Component):
             self._dot_shape = signed(y.fmt.bits)
         else:
             self._latency = Dot.latency(node.simd)
-            self._dot_shape = Dot.sum_shape(*self._formats, node.simd, node.arithmetic)
-        self._dot_name, make = _dot(node, *self._formats, y)
+            self._dot_shape = Dot.sum_shape(operand, w, node.simd, node.arithmetic)
+        self._dot_name, make = _dot(node, operand, w, y)
         self.parts = {**(adders(node.arithmetic) if node.rounds else {}), self._dot_name: make}
         super().__init__(ports(x, y))
 
@@ -156,7 +156,7 @@ def _formats(node: Linear, x: Tensor) -> tuple:
 
 def _lane_of(block: Block, codes: np.ndarray) -> Lane:
     """The narrowest Lane of codes."""
-    return Lane(block, max(1, (int(codes.max()) >> block.element.bits).bit_length()))
+    return Lane(max(block.element.bits + 1, int(codes.max()).bit_length()), block=block)
 
 
 def _format(weights: np.ndarray) -> Int | Ternary | Bipolar:
