@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
 
 from hwgen.errors import ConfigError
 from hwgen.formats.fixed import Fixed
@@ -54,30 +53,22 @@ class Block:
 
 
 @dataclass(frozen=True)
-class Lane:
+class Lane(Int):
     """A block's element as streams hold it: `exponent << element.bits | the element's code`.
 
-    `exponent` is the block's, `exponent_bits` wide, above one that all blocks of the stream share.
+    The exponent is the block's, counted from one that all blocks of the stream share.
     """
 
-    block: Block
-    exponent_bits: int
-
-    signed: ClassVar[bool] = False  # of the code
-    min: ClassVar[int] = 0  # the least code
+    signed: bool = False
+    block: Block = field(kw_only=True)
 
     def __str__(self) -> str:
         return f"{self.block}/{self.exponent_bits}"
 
     @property
-    def bits(self) -> int:
-        """Bits of a code."""
-        return self.block.element.bits + self.exponent_bits
-
-    @property
-    def max(self) -> int:
-        """The greatest code."""
-        return (1 << self.bits) - 1
+    def exponent_bits(self) -> int:
+        """Bits of the exponent."""
+        return self.bits - self.block.element.bits
 
 
 BLOCKS = {

@@ -28,11 +28,14 @@ def linear(
     operands lie in the order in which the layer adds: (tap, channel). Groups come one at a time.
     """
     groups, outputs, taps, per_group = weight.shape
+    block, weights = arithmetic.x, arithmetic.w
+    assert isinstance(block, Block) and isinstance(weights, Block)
     window = _by_groups(context, window, groups)
-    codes, least = _encoded(arithmetic.w, weight.reshape(groups, outputs, -1))
+    codes, least = _encoded(weights, weight.reshape(groups, outputs, -1))
     x = context.graph.tensors[window.output]
     assert isinstance(x.fmt, Int)
-    lane = Lane(arithmetic.x, max(1, (x.fmt.bits - 1).bit_length()))
+    exponent_bits = max(1, (x.fmt.bits - 1).bit_length())
+    lane = Lane(block.element.bits + exponent_bits, block=block)
     blocks = context.graph.fresh(f"{window.output}_blocks")
     context.graph.tensors[blocks] = replace(x, fmt=lane)
     context.add(
@@ -40,13 +43,12 @@ def linear(
             name=context.unique(f"{name}.blocks"),
             inputs=(window.output,),
             outputs=(blocks,),
-            block=arithmetic.x,
+            block=block,
         )
     )
-    bits = _bits(arithmetic, x.fmt, codes)
+    bits = _bits(block, weights, x.fmt, codes)
     result = context.tensor(f"{name}_acc", size, np.array(0), np.array(0), Int(bits))
-    exponent = arithmetic.x.unit - arithmetic.x.emax + arithmetic.w.unit + least
-    context.unit[result] = Fraction(2) ** exponent
+    context.unit[result] = Fraction(2) ** (block.unit - block.emax + weights.unit + least)
     context.add(
         Linear(
             name=context.unique(name),
@@ -86,18 +88,16 @@ def _encoded(block: Block, numbers: np.ndarray) -> tuple[np.ndarray, int]:
     return lanes, first - block.scale.bias
 
 
-def _bits(arithmetic: Arithmetic, x: Int, codes: np.ndarray) -> int:
+def _bits(block: Block, weights: Block, x: Int, codes: np.ndarray) -> int:
     """Bits of the sums: the worst case over all inputs, which are integers of `x`."""
-    block = arithmetic.w
-    assert isinstance(block, Block) and isinstance(arithmetic.x, Block)
-    bits = block.element.bits
+    bits = weights.element.bits
     low = codes & ((1 << bits) - 1)
-    if block.element.signed:
-        low = np.where(low > block.element.max, low - (1 << bits), low)
-    whole = np.abs(np.ldexp(decode(block.number, low), -block.unit)).astype(np.int64)
+    if weights.element.signed:
+        low = np.where(low > weights.element.max, low - (1 << bits), low)
+    whole = np.abs(np.ldexp(decode(weights.number, low), -weights.unit)).astype(np.int64)
     sums = (whole.astype(object) << (codes >> bits)).sum(axis=-1)
-    # In units of its activations an operand's magnitude is at most that of the greatest integer.
-    most = arithmetic.x.emax - arithmetic.x.unit + x.bits - x.signed
+    # In units of the activations an operand's magnitude is at most that of the greatest integer.
+    most = block.emax - block.unit + x.bits - x.signed
     found = (int(sums.max()) << most).bit_length() + 1
     if found > WIDEST:
         raise ModelError(

@@ -75,7 +75,7 @@ def _arithmetic(node: Node, x: Any, w: Any) -> Arithmetic:
             f"multiplies {x} by {w or 'integers'}; quantize its input and its weights both to "
             "integers, both to floats or both to blocks"
         )
-    if isinstance(x, Block) and type(x.element) is not type(w.element):
+    if isinstance(x, Block) and isinstance(w, Block) and type(x.element) is not type(w.element):
         raise ModelError(f"multiplies {x} by {w}: blocks of floats by blocks of integers")
     chosen = node.arith
     try:

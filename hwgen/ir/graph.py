@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hwgen.errors import HwgenError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from hwgen.formats import Float, Int
     from hwgen.ir.nodes import Node
 
 
@@ -26,7 +27,7 @@ class Tensor:
     """
 
     shape: tuple[int, ...]
-    fmt: Any  # Int, Float or Lane
+    fmt: Int | Float
     lanes: int = 1
 
     def __post_init__(self) -> None:

@@ -144,9 +144,10 @@ class Linear(Node):
     @property
     def blocks(self) -> tuple[Block, Block] | None:
         """The formats of inputs and weights, where they lie in blocks."""
-        if self.arithmetic is None or not isinstance(self.arithmetic.x, Block):
+        if self.arithmetic is None:
             return None
-        return self.arithmetic.x, self.arithmetic.w
+        x, w = self.arithmetic.x, self.arithmetic.w
+        return (x, w) if isinstance(x, Block) and isinstance(w, Block) else None
 
     @property
     def accumulator(self) -> Float:

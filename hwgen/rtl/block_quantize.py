@@ -33,21 +33,22 @@ class BlockQuantizeUnit(wiring.Component):
     """
 
     def __init__(self, node: BlockQuantize, x: Tensor, y: Tensor) -> None:
-        self._x, self._lane = x, y.fmt
+        self._x, self._block = x, node.block
+        self._exponent_bits = y.fmt.bits - node.block.element.bits
         self._words = x.words_per_row
         self._filled = x.channels - (self._words - 1) * x.lanes  # lanes of a row's last word
-        self._block = min(self._words, -(-node.block.size // x.lanes))
+        self._most = min(self._words, -(-node.block.size // x.lanes))
         super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
         """A writer into both queues, and a pipeline of lanes behind them."""
         m = Module()
         width = self.i.payload.as_value().shape().width
-        depth = self._block + SLACK
+        depth = self._most + SLACK
         m.submodules.words = words = fifo.SyncFIFOBuffered(width=width + 1, depth=depth)
         # Every exponent in its queue has the last word of its block in the other.
         m.submodules.exponents = exponents = fifo.SyncFIFOBuffered(
-            width=self._lane.exponent_bits, depth=depth
+            width=self._exponent_bits, depth=depth
         )
         self._writer(m, words, exponents)
         queued = WordSignature(self._x.fmt, self._x.lanes).create()
@@ -71,11 +72,11 @@ class BlockQuantizeUnit(wiring.Component):
         take, end = Signal(), Signal()
         _, row_last = counter(m, self._words, take, "word")
         first = Signal(init=1)
-        place = Signal(range(self._block))
+        place = Signal(range(self._most))
         m.d.comb += [
             self.i.ready.eq(words.w_rdy),
             take.eq(self.i.valid & words.w_rdy),
-            end.eq(row_last | (place == self._block - 1)),
+            end.eq(row_last | (place == self._most - 1)),
             words.w_en.eq(take),
             words.w_data.eq(Cat(self.i.payload, end)),
         ]
@@ -99,10 +100,10 @@ class BlockQuantizeUnit(wiring.Component):
 
     def _element(self, m: Module, ce, x, exponent) -> Value:
         """The element's code, 4 cycles behind x; `exponent` comes a cycle behind x."""
-        element, block = self._lane.block.element, self._lane.block
-        whole = not isinstance(element, Float)
-        man = -block.unit if whole else element.man
-        depth = 0 if whole else element.emax - element.emin  # binades beside the largest
+        element, block = self._block.element, self._block
+        man = element.man if isinstance(element, Float) else -block.unit
+        # Binades of normal numbers beside the largest.
+        depth = element.emax - element.emin if isinstance(element, Float) else 0
         negative = register(m, ce, x[-1] if x.shape().signed else Const(0, 1), "negative")
         magnitude = register(m, ce, _magnitude(x), "magnitude")
         for _ in range(2):
@@ -123,14 +124,14 @@ class BlockQuantizeUnit(wiring.Component):
         cut = len(normalized) - man - 1
         half, rest = normalized[cut - 1], normalized[: cut - 1].any()
         size = base + normalized[cut:] + (half & (rest | normalized[cut]))
-        limit = element.max if whole else element.largest_code
+        limit = element.largest_code if isinstance(element, Float) else element.max
+        least = Mux(size > limit, limit, size)
         code = Signal(element.bits, name="code")
-        if whole:
-            m.d.comb += code.eq(Mux(negative, -size, Mux(size > limit, limit, size)))
-        else:
-            least = Mux(size > limit, limit, size)[: element.bits - 1]
+        if isinstance(element, Float):
             sign = negative & (least != 0) if element.specials == "fnuz" else negative
-            m.d.comb += code.eq(Cat(least, sign))
+            m.d.comb += code.eq(Cat(Value.cast(least)[: element.bits - 1], sign))
+        else:
+            m.d.comb += code.eq(Mux(negative, -size, least))
         return register(m, ce, code, "element")
 
 

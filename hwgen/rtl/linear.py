@@ -155,7 +155,7 @@ def _formats(node: Linear, x: Tensor) -> tuple:
 
 def _lane_of(block: Block, codes: np.ndarray) -> Lane:
     """The narrowest Lane of codes."""
-    return Lane(block, max(1, (int(codes.max()) >> block.element.bits).bit_length()))
+    return Lane(max(block.element.bits + 1, int(codes.max()).bit_length()), block=block)
 
 
 def _format(weights: np.ndarray) -> Int | Ternary | Bipolar:

@@ -9,17 +9,17 @@ from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Shape,
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Member, Out
 
-from hwgen.formats import Bipolar, Float, Int, Lane, Ternary
+from hwgen.formats import Bipolar, Float, Int, Ternary
 from hwgen.ir import Tensor
 
 
-def shape_of(fmt: Int | Ternary | Bipolar | Float | Lane) -> Shape:
+def shape_of(fmt: Int | Ternary | Bipolar | Float) -> Shape:
     """The Amaranth shape of one element."""
     return Shape(fmt.bits, fmt.signed)
 
 
 def WordSignature(  # noqa: N802 - it stands for a class
-    fmt: Int | Float | Lane, lanes: int = 1
+    fmt: Int | Float, lanes: int = 1
 ) -> stream.Signature:
     """A stream whose payload is `lanes` elements of `fmt`, lane 0 in the least significant bits."""
     return stream.Signature(data.ArrayLayout(shape_of(fmt), lanes))

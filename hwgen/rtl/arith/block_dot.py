@@ -41,18 +41,12 @@ class BlockDot(wiring.Component):
     def elaborate(self, _platform) -> Module:
         """The elements' products and sum, beside them the exponents; then the shifter."""
         m = Module()
-        x, w = elements = [lane.block.element for lane in self._formats]
-        m.submodules.dot = dot = Dot(x, w, self._lanes, self._arithmetic)
+        a, b = (lane.block.element for lane in self._formats)
+        m.submodules.dot = dot = Dot(a, b, self._lanes, self._arithmetic)
         m.d.comb += dot.i_ce.eq(self.i_ce)
-        for element, codes, inner in zip(
-            elements, (self.i_x, self.i_w), (dot.i_x, dot.i_w), strict=True
-        ):
-            for k in range(self._lanes):
-                m.d.comb += inner[k].eq(codes[k][: element.bits])
-        x, w = (
-            codes[0][element.bits :]
-            for element, codes in zip(elements, (self.i_x, self.i_w), strict=True)
-        )
+        for k in range(self._lanes):
+            m.d.comb += [dot.i_x[k].eq(self.i_x[k][: a.bits]), dot.i_w[k].eq(self.i_w[k][: b.bits])]
+        x, w = self.i_x[0][a.bits :], self.i_w[0][b.bits :]
         exponent = register(m, self.i_ce, x + w, "exponent")
         for _ in range(Dot.latency(self._lanes) - 1):
             exponent = register(m, self.i_ce, exponent, "exponent")
