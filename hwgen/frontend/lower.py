@@ -27,8 +27,9 @@ from hwgen.frontend import (
     ops_transposed,
     standin,
 )
-from hwgen.frontend.context import Context, Node
+from hwgen.frontend.context import Context
 from hwgen.frontend.floats import narrowed
+from hwgen.frontend.node import Node
 from hwgen.frontend.read import DOMAINS, input_shape, node_names, read
 from hwgen.frontend.values import (
     Blocked,

@@ -9,7 +9,8 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import Node, weights
+from hwgen.frontend.context import weights
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_layers import conv, per_output
 from hwgen.frontend.values import Numbers, Value, rearrange
 
