@@ -43,7 +43,7 @@ from hwgen import engines, golden
 from hwgen.cost.timing import interval, schedule
 from hwgen.design import Design, bundle_of
 from hwgen.emit.verilog import unit_sources
-from hwgen.errors import ConfigError, HwgenError
+from hwgen.errors import HwgenError
 from hwgen.formats import Block, parse_arithmetic
 from hwgen.golden.host import encode
 from hwgen.rtl.arith.mac import Mac
@@ -217,11 +217,14 @@ def layer_unit(arithmetic: str) -> wiring.Component:
     return build(node, design.graph)
 
 
+def single(arithmetic: str) -> bool:
+    """Whether products are of two numbers; of blocks they are of whole blocks."""
+    return not isinstance(parse_arithmetic(arithmetic).x, Block)
+
+
 def mac_unit(arithmetic: str) -> wiring.Component:
     """A product, a register, a sum; raises `HwgenError`."""
     parsed = parse_arithmetic(arithmetic)
-    if isinstance(parsed.x, Block):
-        raise ConfigError("a product of blocks is not of two elements alone")
     whole = parsed.accumulator == "int"
     bits = parsed.x.bits + parsed.w.bits if whole else parsed.exact_bits
     return Mac(parsed, bits + TERMS.bit_length() - 1)
@@ -359,7 +362,7 @@ def main() -> None:
     run: dict[str, Callable[[], str]] = {
         "accuracy": lambda: accuracy_table(models(options.models), arithmetics, simulate),
         "layer": lambda: area_table(synthesis, layer_unit, arithmetics, jobs),
-        "mac": lambda: area_table(synthesis, mac_unit, arithmetics, jobs),
+        "mac": lambda: area_table(synthesis, mac_unit, list(filter(single, arithmetics)), jobs),
     }
     limited = {
         "accuracy": options.models or not simulate or not os.environ.get("HWGEN_MODELS"),
