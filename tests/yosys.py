@@ -71,7 +71,8 @@ def route(folder: Path) -> float:
 
 def gates(sources: Mapping[str, str], top: str, liberty: str, folder: Path) -> tuple[float, float]:
     """Area and delay (ps, of ABC's static timing) of a combinational design in a cell library."""
-    (folder / "abc.constr").write_text("set_driving_cell sg13g2_buf_2\nset_load 10.0\n")
+    buffers = re.findall(r'cell *\( *"?(\w*buf\w*)', Path(liberty).read_text(), re.IGNORECASE)
+    (folder / "abc.constr").write_text(f"set_driving_cell {buffers[1]}\nset_load 10.0\n")
     after = f"abc -liberty {liberty} {ABC}"
     synthesize(sources, top, "synth -flatten", folder, after, f"stat -json -liberty {liberty}")
     stat = json.loads((folder / "stat.json").read_text())

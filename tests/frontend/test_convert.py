@@ -119,17 +119,17 @@ def test_int8_equals_onnxruntime() -> None:
     assert (np.abs(got - oracle(proto, x)) > 1e-3).mean() < 0.01
 
 
-@pytest.mark.parametrize("name", ["d01", "d02", "d03", "d05", "d06"])
-def test_accuracy_of_float_models(name: str) -> None:
-    folder = Path(os.environ.get("HWGEN_MODELS", "/nowhere"))
-    if not folder.is_dir():
-        pytest.skip("HWGEN_MODELS is not set")
-    (path,), (data,) = folder.glob(f"{name}_*float.onnx"), folder.glob(f"{name}_*.npz")
-    with np.load(data) as file:
-        x, labels = file["inputs"], file["labels"]
-    before = evaluated(read(path), x[:64].reshape(64, *x.shape[1:]))
-    y = next(iter(hwgen.compile(path, arith="int8", calibrate=x).golden(x).values()))
-    decisions = y.reshape(len(x), -1).argmax(1)
-    same = decisions[:64] == before.reshape(64, -1).argmax(1)
-    assert same.mean() > 0.95
-    assert (decisions == labels).mean() > {"d05": 0.6}.get(name, 0.94)
+if "HWGEN_MODELS" in os.environ:
+
+    @pytest.mark.parametrize("name", ["d01", "d02", "d03", "d05", "d06"])
+    def test_accuracy_of_float_models(name: str) -> None:
+        folder = Path(os.environ["HWGEN_MODELS"])
+        (path,), (data,) = folder.glob(f"{name}_*float.onnx"), folder.glob(f"{name}_*.npz")
+        with np.load(data) as file:
+            x, labels = file["inputs"], file["labels"]
+        before = evaluated(read(path), x[:64].reshape(64, *x.shape[1:]))
+        y = next(iter(hwgen.compile(path, arith="int8", calibrate=x).golden(x).values()))
+        decisions = y.reshape(len(x), -1).argmax(1)
+        same = decisions[:64] == before.reshape(64, -1).argmax(1)
+        assert same.mean() > 0.95
+        assert (decisions == labels).mean() > {"d05": 0.6}.get(name, 0.94)
