@@ -72,7 +72,8 @@ def route(folder: Path) -> float:
 def gates(sources: Mapping[str, str], top: str, liberty: str, folder: Path) -> tuple[float, float]:
     """Area and delay (ps, of ABC's static timing) of a combinational design in a cell library."""
     buffers = re.findall(r'cell *\( *"?(\w*buf\w*)', Path(liberty).read_text(), re.IGNORECASE)
-    (folder / "abc.constr").write_text(f"set_driving_cell {buffers[1]}\nset_load 10.0\n")
+    driver = next((name for name in buffers if name.endswith("_2")), buffers[0])
+    (folder / "abc.constr").write_text(f"set_driving_cell {driver}\nset_load 10.0\n")
     after = f"abc -liberty {liberty} {ABC}"
     synthesize(sources, top, "synth -flatten", folder, after, f"stat -json -liberty {liberty}")
     stat = json.loads((folder / "stat.json").read_text())
