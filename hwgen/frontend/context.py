@@ -12,7 +12,7 @@ import onnx
 from onnx import helper
 
 from hwgen.errors import ConfigError, ModelError
-from hwgen.formats import Arithmetic, Block, Float, Int, int_holding, parse_arithmetic
+from hwgen.formats import Arithmetic, Float, Int, int_holding, parse_arithmetic
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Blocked,
@@ -26,7 +26,6 @@ from hwgen.frontend.values import (
     Value,
     exact,
     uniform,
-    unread_blocks,
 )
 from hwgen.ir import Graph, InputPort, OutputPort, Reorder, Requantize, Tensor
 from hwgen.ir import Node as GraphNode
@@ -106,7 +105,7 @@ class Node:
                 f"supported at the end of the model"
             )
         if isinstance(value, Blocked):
-            raise ModelError(unread_blocks(value))
+            raise ModelError(value.unread)
         if isinstance(value, Codes):
             raise ModelError(
                 f"input {k} holds integers ({value.fmt}), whose arithmetic is not supported; put "
@@ -115,21 +114,9 @@ class Node:
         if not isinstance(value, Real):
             raise ModelError(
                 f"input {k} is not quantized; quantize the model with QuantizeLinear and "
-                f"DequantizeLinear pairs, "
-                "for example with onnxruntime.quantization.quantize_static"
+                "DequantizeLinear pairs, for example with onnxruntime.quantization.quantize_static"
             )
         return value
-
-    def operand(self) -> Real:
-        """The activations of a linear layer: input 0, of which it may make blocks."""
-        value = self.input(0)
-        return value.real if isinstance(value, Blocked) else self.real(0)
-
-    @property
-    def block(self) -> Block | None:
-        """The blocks that a layer makes of its activations."""
-        value = self.input(0)
-        return value.fmt if isinstance(value, Blocked) else None
 
     def constant(self, k: int, what: str) -> np.ndarray:
         """Input `k`, which must be a constant."""

@@ -34,8 +34,10 @@ def linear(
     `weight` (groups, outputs, taps, inputs) holds codes of `fmt`, of blocks numbers.
     """
     context = node.context
-    arithmetic = _arithmetic(node, node.block or context.graph.tensors[window.input].fmt, fmt)
-    if node.block:
+    arithmetic = _arithmetic(
+        node, blocks.block_of(node) or context.graph.tensors[window.input].fmt, fmt
+    )
+    if isinstance(arithmetic.x, Block):
         return blocks.linear(context, window, weight, arithmetic, size, name)
     accumulator = arithmetic.accumulator
     if accumulator == "exact":

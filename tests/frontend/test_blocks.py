@@ -93,7 +93,7 @@ def test_only_layers_read_blocks(op: str) -> None:
 
 def test_no_output_of_blocks() -> None:
     b = BlockBuilder("mxfp8")
-    with pytest.raises(ModelError, match="output .* reads activations in mxfp8, which only"):
+    with pytest.raises(ModelError, match=r"output .* reads activations in mxfp8, which only"):
         load(b.model(b.carried(b.input(1, 3), 2.0**-8)))
 
 
@@ -127,9 +127,7 @@ def test_weights_too_far_apart() -> None:
     b = BlockBuilder("block<e4m3fn,1>")
     values = b.constant(np.array([[1e30], [1e-20]], np.float32))
     y = b.layer("MatMul", b.carried(b.input(1, 2), 0.5), b.in_blocks(values, "block<e4m3fn,1>"))
-    with pytest.raises(
-        ModelError, match="exact sums of its blocks need 2.. bits, 160 are the most"
-    ):
+    with pytest.raises(ModelError, match=r"exact sums of its blocks need 2\d\d bits, 160 are"):
         load(b.model(y))
 
 

@@ -8,7 +8,7 @@ import gfloat
 import numpy as np
 import pytest
 
-from hwgen.formats import Arithmetic, Block, decode, decode_block, parse
+from hwgen.formats import Arithmetic, Block, Int, decode, decode_block, parse
 from hwgen.golden.blocks import block_quantize, scaled
 from hwgen.golden.evaluate import EVAL
 from hwgen.ir import BlockQuantize, Linear
@@ -54,7 +54,7 @@ def test_numbers_of_short_blocks(name: str) -> None:
     bits = block.element.bits
     exponents = (codes >> bits)[:, :: block.size]
     low = codes & ((1 << bits) - 1)
-    if block.element.signed:
+    if isinstance(block.element, Int):
         low = np.where(low > block.element.max, low - (1 << bits), low)
     numbers = decode_block(block, low, exponents + block.scale.bias - block.emax)
     np.testing.assert_array_equal(
