@@ -33,11 +33,9 @@ def linear(
 
     `weight` (groups, outputs, taps, inputs) holds codes of `fmt`, of blocks numbers.
     """
-    context = node.context
-    arithmetic = _arithmetic(
-        node, blocks.block_of(node) or context.graph.tensors[window.input].fmt, fmt
-    )
-    if isinstance(arithmetic.x, Block):
+    context, block = node.context, blocks.block_of(node)
+    arithmetic = _arithmetic(node, block or context.graph.tensors[window.input].fmt, fmt)
+    if block is not None:
         return blocks.linear(context, window, weight, arithmetic, size, name)
     accumulator = arithmetic.accumulator
     if accumulator == "exact":

@@ -137,3 +137,19 @@ def test_a_bias_in_blocks() -> None:
     y = b.layer("Gemm", x, b.spread(8, 2), b.in_blocks(b.bias(2), "mxfp8"))
     with pytest.raises(ModelError, match="constants in mxfp8, which only weights of layers can"):
         load(b.model(y))
+
+
+def test_transposed_convolution() -> None:
+    """Nearly what float gives, in blocks of many bits."""
+    b = BlockBuilder("block<int16,8>", 4)
+    weight = b.rng.normal(0, 1, (2, 3, 3, 3)).astype(np.float32)
+    x = b.carried(b.input(1, 2, 4, 4), 2.0**-8)
+    y = b.layer("ConvTranspose", x, b.in_blocks(b.constant(weight), "block<int16,8>"))
+    design = hwgen.compile(b.model(y))
+    values = b.rng.integers(-999, 999, (1, 2, 4, 4)) * 2.0**-8
+    (got,) = design.golden(values.astype(np.float32)).values()
+    wanted = np.zeros((3, 6, 6))
+    for row, column in np.ndindex(4, 4):
+        patch = np.einsum("c,cokl->okl", values[0, :, row, column], weight)
+        wanted[:, row : row + 3, column : column + 3] += patch
+    np.testing.assert_allclose(got[0], wanted, atol=0.01)
