@@ -8,10 +8,24 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Arithmetic, Block, Int, Lane, decode, encode_block
+from hwgen.formats import Arithmetic, Block, Int, Lane, encode_block, from_lanes, to_lanes
 from hwgen.formats.arithmetic import WIDEST
 from hwgen.frontend.context import Context
+from hwgen.frontend.node import Node
+from hwgen.frontend.values import Blocked, Real
 from hwgen.ir import BlockQuantize, Linear, Window
+
+
+def operand(node: Node) -> Real:
+    """The activations of a layer, its input 0, of which it may make blocks."""
+    value = node.input(0)
+    return value.real if isinstance(value, Blocked) else node.real(0)
+
+
+def block_of(node: Node) -> Block | None:
+    """The blocks that a layer makes of its activations."""
+    value = node.input(0)
+    return value.fmt if isinstance(value, Blocked) else None
 
 
 def linear(
@@ -80,22 +94,16 @@ def _encoded(block: Block, numbers: np.ndarray) -> tuple[np.ndarray, int]:
     """Codes of a Lane in blocks along the last axis, and the exponent above which theirs count:
     the least of a block that is not all zeros."""
     codes, scales = encode_block(block, numbers)
-    spread = np.repeat(scales, block.size, axis=-1)[..., : numbers.shape[-1]]
-    living = spread[numbers != 0]
-    first = int(living.min()) if living.size else block.scale.bias
-    bits = block.element.bits
-    lanes = np.maximum(spread - first, 0) << bits | codes & ((1 << bits) - 1)
-    return lanes, first - block.scale.bias
+    starts = np.arange(0, numbers.shape[-1], block.size)
+    used = scales[np.logical_or.reduceat(numbers != 0, starts, axis=-1)]
+    first = int(used.min()) if used.size else block.scale.bias
+    return to_lanes(block, codes, np.maximum(scales - first, 0)), first - block.scale.bias
 
 
 def _bits(block: Block, weights: Block, x: Int, codes: np.ndarray) -> int:
     """Bits of the sums: the worst case over all inputs, which are integers of `x`."""
-    bits = weights.element.bits
-    low = codes & ((1 << bits) - 1)
-    if weights.element.signed:
-        low = np.where(low > weights.element.max, low - (1 << bits), low)
-    whole = np.abs(np.ldexp(decode(weights.number, low), -weights.unit)).astype(np.int64)
-    sums = (whole.astype(object) << (codes >> bits)).sum(axis=-1)
+    whole, exponents = from_lanes(weights, codes)
+    sums = (np.abs(whole).astype(object) << exponents).sum(axis=-1)
     # In units of the activations an operand's magnitude is at most that of the greatest integer.
     most = block.emax - block.unit + x.bits - x.signed
     found = (int(sums.max()) << most).bit_length() + 1

@@ -35,9 +35,9 @@ def linear(
 
     `weight` (groups, outputs, taps, inputs) holds codes of `fmt`, of blocks numbers.
     """
-    context = node.context
-    arithmetic = _arithmetic(node, node.block or context.graph.tensors[window.input].fmt, fmt)
-    if node.block:
+    context, block = node.context, blocks.block_of(node)
+    arithmetic = _arithmetic(node, block or context.graph.tensors[window.input].fmt, fmt)
+    if block is not None:
         return blocks.linear(context, window, weight, arithmetic, size, name)
     accumulator = arithmetic.accumulator
     if accumulator == "exact":

@@ -44,7 +44,6 @@ from hwgen.frontend.values import (
     Unknown,
     Value,
     shape,
-    unread_blocks,
 )
 from hwgen.ir import Graph, OutputPort
 
@@ -269,7 +268,7 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
         if isinstance(result, Codes):
             port = walk.context.code_port(value.name, result)
         elif isinstance(result, Blocked):
-            raise ModelError(f"output {value.name!r} {unread_blocks(result)}")
+            raise ModelError(f"output {value.name!r} {result.unread}")
         elif isinstance(result, Real):
             port = walk.context.real_port(value.name, narrowed(walk.context, value.name, result))
         else:

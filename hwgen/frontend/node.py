@@ -10,7 +10,7 @@ import onnx
 from onnx import helper
 
 from hwgen.errors import ConfigError, ModelError
-from hwgen.formats import Arithmetic, Block, parse_arithmetic
+from hwgen.formats import Arithmetic, parse_arithmetic
 from hwgen.frontend.values import (
     Blocked,
     Codes,
@@ -18,7 +18,6 @@ from hwgen.frontend.values import (
     Hosted,
     Real,
     Value,
-    unread_blocks,
 )
 
 if TYPE_CHECKING:
@@ -99,7 +98,7 @@ class Node:
                 f"supported at the end of the model"
             )
         if isinstance(value, Blocked):
-            raise ModelError(unread_blocks(value))
+            raise ModelError(value.unread)
         if isinstance(value, Codes):
             raise ModelError(
                 f"input {k} holds integers ({value.fmt}), whose arithmetic is not supported; put "
@@ -108,21 +107,9 @@ class Node:
         if not isinstance(value, Real):
             raise ModelError(
                 f"input {k} is not quantized; quantize the model with QuantizeLinear and "
-                f"DequantizeLinear pairs, "
-                "for example with onnxruntime.quantization.quantize_static"
+                "DequantizeLinear pairs, for example with onnxruntime.quantization.quantize_static"
             )
         return value
-
-    def operand(self) -> Real:
-        """The activations of a linear layer: input 0, of which it may make blocks."""
-        value = self.input(0)
-        return value.real if isinstance(value, Blocked) else self.real(0)
-
-    @property
-    def block(self) -> Block | None:
-        """The blocks that a layer makes of its activations."""
-        value = self.input(0)
-        return value.fmt if isinstance(value, Blocked) else None
 
     def constant(self, k: int, what: str) -> np.ndarray:
         """Input `k`, which must be a constant."""

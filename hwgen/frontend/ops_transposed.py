@@ -8,6 +8,7 @@ from itertools import product
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.frontend.blocks import operand
 from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import weights
 from hwgen.frontend.node import Node
@@ -61,7 +62,7 @@ class Axis:
 def conv_transpose(node: Node) -> Value:
     """ConvTranspose in one or two dimensions: a Conv of stride 1 that gives all phases as channels,
     which then lie between each other."""
-    x, w = node.operand(), weights(node.input(1))
+    x, w = operand(node), weights(node.input(1))
     rank = w.codes.ndim - 2
     if rank not in (1, 2) or x.ids.ndim != rank + 2:
         raise ModelError(

@@ -163,6 +163,14 @@ class Blocked:
         """Elements of the value."""
         return self.real.ids
 
+    @property
+    def unread(self) -> str:
+        """Why a node that is no layer can't read it."""
+        return (
+            f"reads activations in {self.fmt}, which only Conv, ConvTranspose, Gemm and MatMul "
+            f"do; put their Quantize directly in front of the layer"
+        )
+
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
@@ -225,14 +233,6 @@ def shape(value: Value) -> tuple[int, ...]:
     return value.ids.shape
 
 
-def unread_blocks(value: Blocked) -> str:
-    """Why a node that is no layer can't read blocks."""
-    return (
-        f"reads activations in {value.fmt}, which only Conv, ConvTranspose, Gemm and MatMul do; "
-        f"put their Quantize directly in front of the layer"
-    )
-
-
 def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
     """Apply a NumPy operation that only moves elements (reshape, transpose)."""
     size = shape(value)
@@ -261,7 +261,7 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
         assert isinstance(real, Real)
         return replace(value, real=real)
     if isinstance(value, Blocked):
-        raise ModelError(unread_blocks(value))
+        raise ModelError(value.unread)
     raise ModelError("can't be moved behind an operation of the host; put it before")
 
 
