@@ -33,7 +33,6 @@ def product(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 def product_code(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The codes of products of a multiplier of CODED, in the operands' format."""
-    """The codes of products of a multiplier of CODED, in the operands' format."""
     return CODED[arith.multiplier](cast(Float, arith.x), x, w)
 
 
