@@ -95,19 +95,26 @@ class ApproximateAdd(wiring.Component):
     follows; zero has exponent 0 and the sign of the operand of the greater exponent. Source:
     arXiv 2408.11997.
 
-    With `exact` the shift is by the number of leading zeros, what an-k-λ is to be compared with.
+    With `exact` the shift is by the number of leading zeros, what an-k-λ is to be compared with:
+    counted in the sum or, with `anticipate`, in an indicator found beside the adder.
 
     Latency: `stages` cycles of `i_ce`; initiation interval: 1. Parameters: `shape`, of operands and
     result; `stages`, registers behind the steps of CUTS in that order; `exact`; `prefix`: an adder
-    for gates rather than for carry chains. Members: `i_ce` (with stages only), `i_a`, `i_b`, `o`:
-    partial sums.
+    for gates rather than for carry chains; `anticipate`. Members: `i_ce` (with stages only), `i_a`,
+    `i_b`, `o`: partial sums.
     Tested: random and cancelling operands, several k, λ and widths, against the golden.
     """
 
     def __init__(
-        self, shape: PartialSum, stages: int = 0, exact: bool = False, prefix: bool = False
+        self,
+        shape: PartialSum,
+        stages: int = 0,
+        exact: bool = False,
+        prefix: bool = False,
+        anticipate: bool = False,
     ) -> None:
         self.shape, self._exact, self._prefix = shape, exact, prefix
+        self._anticipated = exact and anticipate
         self.latency = self.stages = stages
         layout = shape.layout
         members = {"i_ce": In(1)} if stages else {}
@@ -122,8 +129,9 @@ class ApproximateAdd(wiring.Component):
         aligned, _ = shift_right(m, small, amount, bits)
         big, aligned, exp, flags = stages("align", big, aligned, exp, flags)
         total, sign = self._add(m, big, aligned, flags)
-        total, exp, sign = stages("add", total, exp, sign)
-        sig, exp = (self._count if self._exact else self._choose)(m, total, exp)
+        ahead = [self._anticipate(m, big, aligned, flags[1])] if self._anticipated else []
+        total, exp, sign, *ahead = stages("add", total, exp, sign, *ahead)
+        sig, exp = (self._count if self._exact else self._choose)(m, total, exp, *ahead)
         sig, exp, sign = stages("normalize", sig, exp, sign)
         m.d.comb += [self.o.sig.eq(sig), self.o.exp.eq(exp), self.o.sign.eq(sign)]
         return m
@@ -176,8 +184,30 @@ class ApproximateAdd(wiring.Component):
             out, step = Mux(condition, value[:bits], out), Mux(condition, change, step)
         return self._zero(m, out, _signal(m, exp + step, "moved"), total.any())
 
-    def _count(self, m: Module, total: Value, exp: Value) -> tuple[Value, Value]:
+    def _anticipate(self, m: Module, big: Value, aligned: Value, sub: Value) -> Value:
+        """The number of zeros above the sum's leading 1, or one less.
+
+        Both operands with a bit below and two above, the lesser inverted to subtract: at a position
+        they propagate (p), generate (g) or kill (z). A leading 1 may be where a run of what can be
+        its sign ends, by three neighbours: Schmookler and Nowka 2001."""
+        a = Cat(Const(0, 1), big, Const(0, 2))
+        b = _signal(m, Cat(Const(0, 1), aligned, Const(0, 2)) ^ sub.replicate(len(a)), "other")
+        p, g, z = (_signal(m, v, n) for v, n in ((a ^ b, "p"), (a & b, "g"), (~(a | b), "z")))
+        up, here, down = slice(2, None), slice(1, -1), slice(0, -2)
+        starts = (g[here] & ~z[down]) | (z[here] & ~g[down])
+        ends = (g[here] & ~g[down]) | (z[here] & ~z[down])
+        marks = (p[up] & starts) | (~p[up] & ends)
+        zeros, _ = leading_zeros(m, _signal(m, marks, "marks"))
+        return zeros
+
+    def _count(self, m: Module, total: Value, exp: Value, *ahead: Value) -> tuple[Value, Value]:
         """By the number of leading zeros."""
+        if ahead:
+            near = shift_left(m, total, *ahead)
+            late = ~near[-1]
+            out = _signal(m, Mux(late, near << 1, near)[: len(total)], "corrected")
+            least = _signal(m, (exp - ahead[0])[:EXP_BITS], "least")
+            return self._zero(m, out[1:], least + ~late, out[-1])
         out, zeros = normalize(m, total)
         return self._zero(m, out[1:], _signal(m, exp + 1 - zeros, "moved"), out[-1])
 

@@ -78,8 +78,8 @@ class ApproximateFma(wiring.Component):
 
     Latency: `stages` cycles of `i_ce`; initiation interval: 1. Parameters: `psum`; `x`, `w`,
     formats of the factors; `stages`, those of the adder; `flush`: subnormal factors count as zeros;
-    `exact`: normalize exactly; `gates`: adder and multiplier for gates, not for LUTs. Members:
-    `i_ce` (with stages only), `i_a`, `i_b`: codes, `i_c`, `o`.
+    `exact`, `anticipate`: see the adder; `gates`: adder and multiplier for gates, not for LUTs.
+    Members: `i_ce` (with stages only), `i_a`, `i_b`: codes, `i_c`, `o`.
     Tested: all pairs of e4m3fn, corners of bf16, against the golden.
     """
 
@@ -92,11 +92,13 @@ class ApproximateFma(wiring.Component):
         flush: bool = False,
         exact: bool = False,
         gates: bool = False,
+        anticipate: bool = False,
     ) -> None:
-        self.x, self.w, self.flush, self._exact, self._gates = x, w, flush, exact, gates
+        self.x, self.w, self.flush, self._gates = x, w, flush, gates
         self.latency = self.stages = stages
         self._product = product_shape(x, w, flush)
         self.shape = PartialSum.of(psum, self._product)
+        self._add = ApproximateAdd(self.shape, stages, exact, gates, anticipate)
         members = {"i_ce": In(1)} if stages else {}
         layout = self.shape.layout
         members |= {"i_a": In(x.bits), "i_b": In(w.bits), "i_c": In(layout), "o": Out(layout)}
@@ -106,8 +108,7 @@ class ApproximateFma(wiring.Component):
         """The product, then the sum."""
         m = Module()
         exact = product(m, self.x, self.w, self.i_a, self.i_b, self.flush, self._gates)
-        adder = ApproximateAdd(self.shape, self.stages, self._exact, self._gates)
-        m.submodules.add = add = adder
+        m.submodules.add = add = self._add
         if self.stages:
             m.d.comb += add.i_ce.eq(self.i_ce)
         entered = self.shape.enter(m, self._product, exact)
