@@ -111,7 +111,7 @@ def arithmetic() -> None:
         return
     table(
         "Approximate normalization in gates: area in um2, delay",
-        ["unit", "exact normalization", "an-1-2", "area", "area times delay"],
+        ["unit", "zeros counted", "anticipated", "an-1-2", "area", "area times delay"],
         units.normalization(),
     )
 

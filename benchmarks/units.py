@@ -58,6 +58,12 @@ UNITS: tuple[tuple[str, Callable[[], wiring.Component], int | None, int | None],
         None,
     ),
     (
+        "bf16 multiply-add, exact, anticipated",
+        lambda: ApproximateFma(PSUM, BF16, BF16, flush=True, exact=True, anticipate=True),
+        None,
+        None,
+    ),
+    (
         "bf16 multiply-add, an-1-2",
         lambda: ApproximateFma(PSUM, BF16, BF16, flush=True),
         None,
@@ -89,26 +95,29 @@ def sizes() -> Iterator[list[str]]:
 
 
 def normalization() -> Iterator[list[str]]:
-    """Rows: unit, area, delay and their product with exact and with approximate normalization."""
+    """Rows: unit, area and delay with exact normalization by leading zeros counted, by leading
+    zeros anticipated and with approximate normalization; what that saves of the lesser of both, in
+    area and in area times delay."""
     liberty = os.environ["HWGEN_LIBERTY"]
     shape = PartialSum(PSUM, 0)
-    pairs = (
-        ("adder", lambda exact: ApproximateAdd(shape, exact=exact)),
+    units: tuple[tuple[str, Callable[[bool, bool], wiring.Component]], ...] = (
+        ("adder", lambda *how: ApproximateAdd(shape, 0, how[0], False, how[1])),
+        ("prefix adder", lambda *how: ApproximateAdd(shape, 0, how[0], True, how[1])),
         (
             "bf16 multiply-add",
-            lambda exact: ApproximateFma(PSUM, BF16, BF16, 0, True, exact, gates=True),
+            lambda *how: ApproximateFma(PSUM, BF16, BF16, 0, True, how[0], True, how[1]),
         ),
     )
-    for name, make in pairs:
+    for name, make in units:
         found = []
-        for exact in (True, False):
+        for how in ((True, False), (True, True), (False, False)):
             with tempfile.TemporaryDirectory() as folder:
-                found.append(gates(_text(make(exact)), "unit", liberty, Path(folder)))
-        (most, slow), (area, delay) = found
+                found.append(gates(_text(make(*how)), "unit", liberty, Path(folder)))
+        *exact, (area, delay) = found
+        least, best = min(a for a, _ in exact), min(a * d for a, d in exact)
         yield [
             name,
-            f"{most:,.0f}, {slow / 1000:.2f} ns",
-            f"{area:,.0f}, {delay / 1000:.2f} ns",
-            f"{area / most - 1:+.1%}",
-            f"{area * delay / most / slow - 1:+.1%}",
+            *(f"{a:,.0f}, {d / 1000:.2f} ns" for a, d in found),
+            f"{area / least - 1:+.1%}",
+            f"{area * delay / best - 1:+.1%}",
         ]

@@ -72,8 +72,8 @@ class Enter(wiring.Component):
 
 
 def test_adders() -> None:
-    """Several k, λ and widths, normalized approximately and exactly, by all numbers of stages; and
-    what comes out at the end and goes in at the start."""
+    """Several k, λ and widths, normalized approximately and exactly, by zeros counted or
+    anticipated, by all numbers of stages; and what comes out at the end and goes in at the start."""
     units, expected, operands = {}, {}, {}
     for n, (k, step, bits) in enumerate(KINDS):
         psum = Approximate(k, step, bits)
@@ -86,6 +86,9 @@ def test_adders() -> None:
             unit = ApproximateAdd(shape, (n + 3 * exact) % 6, exact, prefix=n % 2 == 0)
             operands[key] = {"i_a": word(psum, a), "i_b": word(psum, b)}
             units[key], expected[key] = unit, word(psum, golden.add(a, b))
+        key = f"{psum} anticipated"
+        units[key] = ApproximateAdd(shape, n % 6, True, prefix=n % 2 == 1, anticipate=True)
+        operands[key], expected[key] = operands[f"{psum} True"], expected[f"{psum} True"]
         key = f"finish {psum}"
         units[key] = Finish(shape)
         operands[key] = operands[f"{psum} True"]

@@ -129,9 +129,13 @@ class ApproximateAdd(wiring.Component):
         aligned, _ = shift_right(m, small, amount, bits)
         big, aligned, exp, flags = stages("align", big, aligned, exp, flags)
         total, sign = self._add(m, big, aligned, flags)
-        ahead = [self._anticipate(m, big, aligned, flags[1])] if self._anticipated else []
-        total, exp, sign, *ahead = stages("add", total, exp, sign, *ahead)
-        sig, exp = (self._count if self._exact else self._choose)(m, total, exp, *ahead)
+        if self._anticipated:
+            zeros = self._anticipate(m, big, aligned, flags[1])
+            total, exp, sign, zeros = stages("add", total, exp, sign, zeros)
+            sig, exp = self._correct(m, total, exp, zeros)
+        else:
+            total, exp, sign = stages("add", total, exp, sign)
+            sig, exp = (self._count if self._exact else self._choose)(m, total, exp)
         sig, exp, sign = stages("normalize", sig, exp, sign)
         m.d.comb += [self.o.sig.eq(sig), self.o.exp.eq(exp), self.o.sign.eq(sign)]
         return m
@@ -187,29 +191,32 @@ class ApproximateAdd(wiring.Component):
     def _anticipate(self, m: Module, big: Value, aligned: Value, sub: Value) -> Value:
         """The number of zeros above the sum's leading 1, or one less.
 
-        Both operands with a bit below and two above, the lesser inverted to subtract: at a position
-        they propagate (p), generate (g) or kill (z). A leading 1 may be where a run of what can be
-        its sign ends, by three neighbours: Schmookler and Nowka 2001."""
+        Of both operands, the lesser inverted to subtract, with a bit below and two above: where bits
+        propagate, generate or kill (p, g, z). What is above the leading 1 is a run of p and, behind
+        it, at most one g and z's, or one z and g's; marks stand where such a run may end, by three
+        neighbours. Source: Schmookler and Nowka 2001.
+        """
         a = Cat(Const(0, 1), big, Const(0, 2))
         b = _signal(m, Cat(Const(0, 1), aligned, Const(0, 2)) ^ sub.replicate(len(a)), "other")
         p, g, z = (_signal(m, v, n) for v, n in ((a ^ b, "p"), (a & b, "g"), (~(a | b), "z")))
         up, here, down = slice(2, None), slice(1, -1), slice(0, -2)
         starts = (g[here] & ~z[down]) | (z[here] & ~g[down])
         ends = (g[here] & ~g[down]) | (z[here] & ~z[down])
-        marks = (p[up] & starts) | (~p[up] & ends)
-        zeros, _ = leading_zeros(m, _signal(m, marks, "marks"))
-        return zeros
+        marks = _signal(m, (p[up] & starts) | (~p[up] & ends), "marks")
+        return leading_zeros(m, marks)[0]
 
-    def _count(self, m: Module, total: Value, exp: Value, *ahead: Value) -> tuple[Value, Value]:
+    def _count(self, m: Module, total: Value, exp: Value) -> tuple[Value, Value]:
         """By the number of leading zeros."""
-        if ahead:
-            near = shift_left(m, total, *ahead)
-            late = ~near[-1]
-            out = _signal(m, Mux(late, near << 1, near)[: len(total)], "corrected")
-            least = _signal(m, (exp - ahead[0])[:EXP_BITS], "least")
-            return self._zero(m, out[1:], least + ~late, out[-1])
         out, zeros = normalize(m, total)
         return self._zero(m, out[1:], _signal(m, exp + 1 - zeros, "moved"), out[-1])
+
+    def _correct(self, m: Module, total: Value, exp: Value, zeros: Value) -> tuple[Value, Value]:
+        """By the number anticipated, and by one more where a zero is left on top."""
+        near = shift_left(m, total, zeros)
+        late = ~near[-1]
+        less = _signal(m, (exp - zeros)[:EXP_BITS], "less")
+        exp = less + ~late
+        return self._zero(m, Mux(late, near[:-1], near[1:]), exp, near[-2:].any())
 
     def _zero(self, m: Module, sig: Value, exp: Value, some: Value) -> tuple[Value, Value]:
         """Zero has exponent 0."""
