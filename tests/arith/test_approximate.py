@@ -72,8 +72,8 @@ class Enter(wiring.Component):
 
 
 def test_adders() -> None:
-    """Several k, λ and widths, normalized approximately and exactly, by zeros counted or
-    anticipated, by all numbers of stages; and what comes out at the end and goes in at the start."""
+    """Several k, λ and widths, normalized approximately and exactly, zeros counted or anticipated,
+    by all numbers of stages; and what comes out at the end and goes in at the start."""
     units, expected, operands = {}, {}, {}
     for n, (k, step, bits) in enumerate(KINDS):
         psum = Approximate(k, step, bits)

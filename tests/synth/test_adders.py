@@ -39,8 +39,8 @@ PSUM = Approximate(1, 2)
 EXACT = {"counted": (True, False), "anticipated": (True, True)}  # exact, anticipate
 
 
-def fused(exact: bool = False, anticipate: bool = False, gates: bool = False) -> ApproximateFma:
-    return ApproximateFma(PSUM, BF16, BF16, 0, True, exact, gates, anticipate)
+def fused(exact: bool = False, anticipate: bool = False, for_gates: bool = False) -> ApproximateFma:
+    return ApproximateFma(PSUM, BF16, BF16, 0, True, exact, for_gates, anticipate)
 
 
 def test_approximate_normalization(tmp_path: Path) -> None:
@@ -53,7 +53,7 @@ if liberty := os.environ.get("HWGEN_LIBERTY"):  # there is nothing to test witho
 
     def unit(name: str, exact: bool = False, anticipate: bool = False) -> wiring.Component:
         if name == "multiply-add":
-            return fused(exact, anticipate, gates=True)
+            return fused(exact, anticipate, for_gates=True)
         return ApproximateAdd(PartialSum(PSUM, 0), 0, exact, name == "prefix adder", anticipate)
 
     @pytest.mark.parametrize(
@@ -70,6 +70,6 @@ if liberty := os.environ.get("HWGEN_LIBERTY"):  # there is nothing to test witho
             (tmp_path / how).mkdir()
             sources = text(unit(name, *options))
             found[how] = gates(sources, "unit", str(liberty), tmp_path / how)
-        size, delay = found.pop("an")
-        assert size <= area * min(a for a, _ in found.values()), found
-        assert size * delay <= product * min(a * d for a, d in found.values()), found
+        least, delay = found.pop("an")
+        assert least <= area * min(a for a, _ in found.values()), found
+        assert least * delay <= product * min(a * d for a, d in found.values()), found

@@ -191,10 +191,10 @@ class ApproximateAdd(wiring.Component):
     def _anticipate(self, m: Module, big: Value, aligned: Value, sub: Value) -> Value:
         """The number of zeros above the sum's leading 1, or one less.
 
-        Of both operands, the lesser inverted to subtract, with a bit below and two above: where bits
-        propagate, generate or kill (p, g, z). What is above the leading 1 is a run of p and, behind
-        it, at most one g and z's, or one z and g's; marks stand where such a run may end, by three
-        neighbours. Source: Schmookler and Nowka 2001.
+        Both operands get a bit below and two above, and the lesser is inverted to subtract: then
+        bits propagate, generate or kill (p, g, z). Above the leading 1 is a run of p and, behind
+        it, at most one g and then z's or one z and then g's; marks stand where such a run may end,
+        by three neighbours. A sum has z's above. Source: Schmookler and Nowka 2001.
         """
         a = Cat(Const(0, 1), big, Const(0, 2))
         b = _signal(m, Cat(Const(0, 1), aligned, Const(0, 2)) ^ sub.replicate(len(a)), "other")
