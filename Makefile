@@ -51,10 +51,13 @@ conformance: $(VENV)/dev ## ONNX's own node tests; writes docs/conformance.md
 bench: $(VENV)/dev ## speed of simulation and of building
 	$(BIN)/python -m benchmarks
 
+table: $(VENV)/dev ## arithmetics by accuracy and area, with HWGEN_MODELS and HWGEN_LIBERTY; writes docs/arithmetic.md
+	$(BIN)/python -m benchmarks.table
+
 docs: $(VENV)/dev ## the pages, in build/docs
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/docs
 
 clean: ## remove what was made
 	rm -rf $(VENV) .cache build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test libpython lint sim synth fuzz conformance bench docs clean
+.PHONY: help demo test libpython lint sim synth fuzz conformance bench table docs clean

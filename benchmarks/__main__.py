@@ -13,11 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 import hwgen
+from benchmarks import units
 from hwgen.design import bundle_of
 from hwgen.engines import fast
 from hwgen.golden.host import encode
@@ -28,7 +30,7 @@ CYCLES = 400_000  # simulated, so that starting up does not count
 REPEATS = 3  # in turns; the ratio is the median's
 
 
-def table(title: str, header: list[str], rows: list[list[str]]) -> None:
+def table(title: str, header: list[str], rows: Iterable[list[str]]) -> None:
     """A Markdown table."""
     print(f"\n## {title}\n")
     for row in (header, ["-"] * len(header), *rows):
@@ -97,8 +99,28 @@ def area(path: Path, cycles: int, clock: bool) -> list[str]:
     return [path.stem, f"{design.predicted.interval:,}", *found, megahertz]
 
 
+def arithmetic() -> None:
+    """Tables of arithmetic units."""
+    table(
+        "Arithmetic units: LUTs without DSP blocks",
+        ["unit", "xcup", "goal", "public RTL", "ecp5"],
+        units.sizes(),
+    )
+    if "HWGEN_LIBERTY" not in os.environ:
+        print("\nHWGEN_LIBERTY names no cell library: no gates.")
+        return
+    table(
+        "Approximate normalization in gates: area in um2, delay",
+        ["unit", "exact normalization", "an-1-2", "area", "area times delay"],
+        units.normalization(),
+    )
+
+
 def main() -> None:
-    """All tables."""
+    """All tables, or with the argument `units` those of arithmetic units."""
+    if sys.argv[1:] == ["units"]:
+        arithmetic()
+        return
     models = model_files()
     table(
         "Building",
@@ -120,6 +142,7 @@ def main() -> None:
         ["model", "cycles per inference", "xcup", "ecp5", "ECP5-85F clock"],
         [area(SHIPPED / f"{name}.onnx", cycles, cycles > 2000) for name, cycles in points],
     )
+    arithmetic()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from hwgen.errors import ConfigError, HwgenError, InputError, ModelError
+from hwgen.errors import ConfigError, HwgenError, ModelError
 
 app = typer.Typer(
     add_completion=False,
@@ -124,6 +124,7 @@ def simulate(
     """Simulate the Verilog on real inputs and compare it with the golden model."""
     from hwgen.design import Design
     from hwgen.emit.save import check_file, npz, write_file
+    from hwgen.samples import accuracy, read_arrays
 
     if output is not None:
         check_file(output)
@@ -134,14 +135,14 @@ def simulate(
         design = Design.load(source)
     else:
         design = _compiled(source, config, cycles, macs, set_, shape, arith, calibrate)
-    arrays, labels = _arrays(inputs, [port.name for port in design.graph.inputs], limit)
+    arrays, labels = read_arrays(inputs, [port.name for port in design.graph.inputs], limit)
     result = design.simulate(arrays, engine=engine, stall=stall, wave=wave)
     samples = len(next(iter(result.outputs.values())))
     if output is not None:
         write_file(output, npz(result.outputs))
     print(f"samples: {samples}")
     if labels is not None:
-        print(f"accuracy: {_accuracy(next(iter(result.outputs.values())), labels):.4f}")
+        print(f"accuracy: {accuracy(next(iter(result.outputs.values())), labels):.4f}")
     if result.interval is not None:
         print(f"cycles per inference: {result.interval} (predicted {design.predicted.interval})")
     print(f"latency: {result.latency} cycles (predicted {design.predicted.latency})")
@@ -188,7 +189,14 @@ def formats(
 def unit(
     spec: Annotated[str, typer.Argument(metavar="ARITHMETIC", help="Such as e4m3fn:lmul.")],
     output: Annotated[Path, typer.Option("-o", "--output", metavar="DIR", help="Folder to write.")],
-    kind: Annotated[str, typer.Option(help="mul: a multiplier.")] = "mul",
+    kind: Annotated[
+        str,
+        typer.Option(
+            help="mul: multiplier; mac: multiply and accumulate; fma: fused multiply-add; dot: dot "
+            "product."
+        ),
+    ] = "mul",
+    lanes: Annotated[int, typer.Option(min=1, max=256, help="Products of a dot product.")] = 4,
     stages: Annotated[int, typer.Option(min=0, help="Registers; 0 is combinational.")] = 0,
 ) -> None:
     """Write Verilog of one arithmetic unit and a testbench with golden vectors."""
@@ -196,7 +204,7 @@ def unit(
     from hwgen.emit.unit import unit_files
 
     check_folder(output)
-    files, made = unit_files(spec, kind, stages)
+    files, made = unit_files(spec, kind, stages, lanes)
     save(output, files)
     verilog = next(name for name in files if name.endswith(".v"))
     print(f"{output}: {verilog}, latency {made.latency} cycles, {len(made.expected)} test vectors")
@@ -253,12 +261,13 @@ def _calibration(model: Path, calibrate: Path | None, used):
     """The arrays of --calibrate by input name."""
     from hwgen.frontend import read
     from hwgen.frontend.convert import input_names
+    from hwgen.samples import read_arrays
 
     if calibrate is None:
         return None
     if not used:
         raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
-    return _arrays(calibrate, input_names(read(model)), None)[0]
+    return read_arrays(calibrate, input_names(read(model)))[0]
 
 
 def _overrides(options: list[str] | None) -> dict[str, dict[str, int | str]]:
@@ -271,60 +280,6 @@ def _overrides(options: list[str] | None) -> dict[str, dict[str, int | str]]:
             raise ConfigError(f"--set {option}: write it as NODE.pe=4 or NODE.arith=int8")
         overrides.setdefault(node, {})[key] = value if text else int(value)
     return overrides
-
-
-def _arrays(path: Path, names: list[str], limit: int | None):
-    """(arrays by input name, labels or None) of an NPZ file."""
-    import zipfile
-    import zlib
-
-    import numpy as np
-
-    def first(file, key: str):
-        array = np.asarray(file[key])
-        if array.ndim == 0:
-            raise InputError(f"{path}: {key} must have samples as its leading axis")
-        return array[:limit]
-
-    try:
-        with path.open("rb") as opened:
-            if not zipfile.is_zipfile(opened):
-                raise ValueError("write it with np.savez")
-            opened.seek(0)
-            file = np.load(opened, allow_pickle=False)
-            keys = list(file.files)
-            wanted = {n: n for n in names if n in keys}
-            if not wanted and len(names) == 1 and "inputs" in keys:
-                wanted = {names[0]: "inputs"}
-            if missing := [n for n in names if n not in wanted]:
-                raise InputError(
-                    f"{path} has no array for input {', '.join(missing)}; it has {', '.join(keys)}"
-                )
-            arrays = {name: first(file, key) for name, key in wanted.items()}
-            labels = first(file, "labels") if "labels" in keys else None
-    except OSError as error:
-        raise InputError(f"can't read {path}: {error.strerror or error}") from error
-    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise InputError(f"can't read {path} as an NPZ file: {error}") from error
-    samples = len(next(iter(arrays.values())))
-    if labels is not None and len(labels) != samples:
-        raise InputError(f"{path}: {len(labels)} labels for {samples} samples")
-    return arrays, labels
-
-
-def _accuracy(output, labels) -> float:
-    """Share of right decisions: the largest of the last axis, or the output itself where it holds
-    classes."""
-    import numpy as np
-
-    decisions = (
-        output
-        if output.dtype.kind in "iu" and output.size == labels.size
-        else np.argmax(output, -1)
-    )
-    if decisions.size != labels.size:
-        raise InputError(f"{labels.size} labels for {decisions.size} decisions")
-    return float((decisions.reshape(labels.shape) == labels).mean())
 
 
 def main() -> None:

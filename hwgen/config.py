@@ -8,6 +8,7 @@ import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Literal
 
 from hwgen.errors import ConfigError
 from hwgen.formats import Arithmetic, parse_arithmetic
@@ -49,7 +50,7 @@ class Config:
     macs: int | None = None
     requant_bits: int | None = None
     arith: str | None = None
-    scale: str | None = None
+    scale: Literal["max", "mse"] | None = None
     per_channel: bool | None = None
     lanes: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)

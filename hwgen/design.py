@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import onnx
@@ -284,8 +283,7 @@ def converted(proto: onnx.ModelProto, config: Config, calibrate: Arrays | None) 
     if arith is None and not nodes:
         return proto
     per_channel = config.per_channel is not False
-    mode: Literal["max", "mse"] = "mse" if config.scale == "mse" else "max"
-    options = Options(arith, nodes, mode, per_channel, config.shapes)
+    options = Options(arith, nodes, config.scale or "max", per_channel, config.shapes)
     return read(convert(proto, options, calibrate))
 
 

@@ -3,8 +3,10 @@ onnxruntime.
 
     pip install 'hwgen[models]' && python models/make.py
 
-Writes <name>.onnx and <name>.npz (256 held-out images: inputs, labels, and onnxruntime's outputs
-without graph optimizations) beside this file, and prints the accuracies in README.md.
+Writes <name>_float.onnx, <name>.onnx and <name>.npz (256 held-out images: inputs, labels, and
+onnxruntime's outputs of the quantized model without graph optimizations) beside this file, and
+prints the accuracies. Training gives slightly other weights on other processors: the float models
+that are shipped were trained by another run than the quantized ones.
 """
 
 from __future__ import annotations
@@ -137,18 +139,19 @@ def quantize(
     model: nn.Module, images: np.ndarray, fixed: bool, options: dict, target: Path
 ) -> None:
     """Export in float, quantize to QDQ int8."""
+    exported = target.with_stem(f"{target.stem}_float")
+    torch.onnx.export(
+        model,
+        (torch.from_numpy(images[:1]),),
+        exported,
+        input_names=["x"],
+        output_names=["y"],
+        dynamic_axes=None if fixed else {"x": {0: "batch"}, "y": {0: "batch"}},
+        opset_version=17,
+        dynamo=False,
+    )
     with tempfile.TemporaryDirectory() as scratch:
-        exported, prepared = Path(scratch) / "float.onnx", Path(scratch) / "prepared.onnx"
-        torch.onnx.export(
-            model,
-            (torch.from_numpy(images[:1]),),
-            exported,
-            input_names=["x"],
-            output_names=["y"],
-            dynamic_axes=None if fixed else {"x": {0: "batch"}, "y": {0: "batch"}},
-            opset_version=17,
-            dynamo=False,
-        )
+        prepared = Path(scratch) / "prepared.onnx"
         quant_pre_process(exported, prepared)
         symmetric = options.get("symmetric", False)
         quantize_static(

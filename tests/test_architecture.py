@@ -22,7 +22,7 @@ LAYERS = (
     ("passes",),
     ("emit",),
     ("engines",),
-    ("design", "doctor"),
+    ("design", "doctor", "samples"),
     ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}

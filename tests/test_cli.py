@@ -181,6 +181,7 @@ def test_shape_of_a_dynamic_input(tmp_path: Path) -> None:
 positive = st.integers(1, 1000)
 names = st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
 bits = st.none() | st.integers(1, 32)
+ariths = st.sampled_from([None, "int8xint4", "e4m3fn:lmul+an-1-2", "fixed<8,4>", "mxfp4"])
 
 
 @settings(derandomize=True, deadline=None, max_examples=60)
@@ -190,15 +191,52 @@ bits = st.none() | st.integers(1, 32)
         name=st.none() | names,
         cycles=st.none() | positive,
         requant_bits=bits,
+        arith=ariths,
+        scale=st.sampled_from([None, "max", "mse"]),
+        per_channel=st.none() | st.booleans(),
         lanes=st.dictionaries(names, positive),
         shapes=st.dictionaries(names, st.lists(positive, min_size=1)),
         nodes=st.dictionaries(
-            names, st.builds(NodeConfig, pe=positive, simd=st.none() | positive, requant_bits=bits)
+            names,
+            st.builds(
+                NodeConfig,
+                pe=positive,
+                simd=st.none() | positive,
+                requant_bits=bits,
+                arith=ariths,
+            ),
         ),
     )
 )
 def test_configurations_read_back(config: Config) -> None:
     assert Config.parse(tomllib.loads(config.dump())) == config
+
+
+def test_conversion(tmp_path: Path) -> None:
+    """Options, and the folder that needs none of them any more."""
+    data = SHIPPED / "digits_mlp.npz"
+    options = ("--arith", "int4", "--set", "/0/Gemm.arith=int8xint4", "--calibrate", data)
+    made, again = tmp_path / "made", tmp_path / "again"
+    succeeds("build", DIGITS, "-o", made, *OPTIONS, *options, "--set", "/0/Gemm.pe=2")
+    config = (made / "config.toml").read_text()
+    assert config == 'name = "digits_mlp"\ncycles = 2048\n\n[nodes."/0/Gemm"]\npe = 2\n'
+    succeeds("build", made / "model.onnx", "-o", again, "--config", made / "config.toml")
+    assert snapshot(again) == snapshot(made)
+    design = Design.load(made)
+    with np.load(data) as file:
+        decisions = design.golden(file["inputs"])["y"].argmax(1)
+        assert (decisions == file["labels"]).mean() > 0.9
+    out = succeeds("inspect", DIGITS, "--arith", "fixed<8,4>")
+    assert "Quant" in out
+    assert "Requantize" in out
+
+
+@pytest.mark.model
+def test_simulation_of_a_conversion() -> None:
+    data = SHIPPED / "digits_mlp.npz"
+    options = ("--arith", "uint8xint4", "--calibrate", data, "--limit", "8", *OPTIONS)
+    out = succeeds("simulate", DIGITS, "--inputs", data, *options)
+    assert out.splitlines()[-1] == "hardware equals the golden model"
 
 
 # --- inspect and doctor --------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from hwgen.formats import Approximate
 from hwgen.ir import (
     ADDER_STAGES,
     Add,
+    BlockQuantize,
     Concat,
     Convert,
     FloatAdd,
@@ -99,6 +100,7 @@ def _linear(node: Linear, x: Tensor, y: Tensor) -> list[Process]:
     if node.rounds:  # adders: products of several lanes, their tree, partial sums, merging
         levels = ((node.simd > 1) + levels + 1 + node.merges) * ADDER_STAGES
         levels += isinstance(node.arithmetic.accumulator, Approximate)
+    levels += node.blocks is not None  # a shifter
     return _every(x.words, x.words // y.words, 4 + levels)
 
 
@@ -124,6 +126,20 @@ def _reorder(_node: Reorder, x: Tensor, y: Tensor) -> list[Process]:
     return [
         Process(written, written // x.words, 0, paced=False),
         Process(np.ones(y.words, dtype=np.int64), read, 2),
+    ]
+
+
+def _block_quantize(node: BlockQuantize, x: Tensor, _y: Tensor) -> list[Process]:
+    """Words come, and leave when their block's last word has come."""
+    per_row = x.words_per_row
+    per_block = min(per_row, -(-node.block.size // x.lanes))
+    place = np.arange(x.words) % per_row
+    ends = (place % per_block == per_block - 1) | (place == per_row - 1)
+    blocks = np.cumsum(ends)
+    words = np.arange(1, x.words + 1)
+    return [
+        Process(words, blocks, 0, paced=False),
+        Process(blocks - ends + 1, words, 7),
     ]
 
 
@@ -160,6 +176,7 @@ TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Reduce: _reduce,
     Requantize: _requantize,
     Add: _add,
+    BlockQuantize: _block_quantize,
     Convert: lambda _node, x, _y: _each(x.words, 5),
     FloatAdd: lambda _node, x, _b, _y: _each(x.words, ADDER_STAGES + 2),
     Multiply: lambda _node, x, _b, _y: _each(x.words, 2),

@@ -8,6 +8,7 @@ import sys
 from importlib import resources
 
 from amaranth.back import rtlil
+from amaranth.lib import wiring
 
 from hwgen.emit.names import identifier
 from hwgen.emit.top import Library, Top
@@ -42,6 +43,17 @@ def verilog(graph: Graph) -> dict[str, str]:
         text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
     # Names of the modules that units share.
     text = re.sub(r"hwgen_(?=(rom|dot|add|fma)(_|\b))", f"{name}_", text)
+    return {f"{name}.v": text, **library.files}
+
+
+def unit_sources(unit: wiring.Component, name: str) -> dict[str, str]:
+    """The sources of one unit, whose module is `name`, and of those it instantiates."""
+    library = Library(name)
+    module = library.add(unit, "unit")
+    text = "\n".join(library.modules.values()).replace(module, name)
+    text = _convert(text)
+    if library.files:
+        text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
     return {f"{name}.v": text, **library.files}
 
 

@@ -7,8 +7,8 @@ from hwgen.formats.arithmetic import (
     default_accumulator,
     parse_arithmetic,
 )
-from hwgen.formats.block import Block
-from hwgen.formats.blocks import decode_block, encode_block
+from hwgen.formats.block import Block, Lane
+from hwgen.formats.blocks import decode_block, encode_block, from_lanes, to_lanes
 from hwgen.formats.codec import cast, decode, encode, random_codes
 from hwgen.formats.fixed import Fixed
 from hwgen.formats.float import Exponent, Float
@@ -29,6 +29,7 @@ __all__ = [
     "Float",
     "Format",
     "Int",
+    "Lane",
     "Ternary",
     "cast",
     "decode",
@@ -36,8 +37,10 @@ __all__ = [
     "default_accumulator",
     "encode",
     "encode_block",
+    "from_lanes",
     "int_holding",
     "parse",
     "parse_arithmetic",
     "random_codes",
+    "to_lanes",
 ]

@@ -14,7 +14,14 @@ from hwgen.formats.names import Format, parse
 from hwgen.formats.ternary import Bipolar, Ternary
 
 GRAMMAR = "FORMAT[xWEIGHTFORMAT][:MULTIPLIER][+ACCUMULATOR]"
-MULTIPLIERS = ("exact", "lmul", "lmul-raw", "pam", "pam-c")
+# What products are. Those that are not exact are codes in the format of both operands.
+MULTIPLIERS = {
+    "exact": "exact",
+    "lmul": "L-Mul, a sum of codes; zero, subnormals, overflow and underflow guarded",
+    "lmul-raw": "L-Mul, a sum of codes, without guards",
+    "pam": "piecewise affine, a sum of codes",
+    "pam-c": "piecewise affine, a sum of codes compensated for its mean error",
+}
 # Floats an accumulator can be.
 SUMS = ("fp32", "bf16", "fp16")
 WIDEST = 160  # bits of an exact accumulator
@@ -101,7 +108,9 @@ class Arithmetic:
     @property
     def exact_bits(self) -> int:
         """Bits of a product's exact value, sign included (of blocks: without their scales)."""
-        sides = (f.element if isinstance(f, Block) else f for f in (self.x, self.w))
+        sides = [f.element if isinstance(f, Block) else f for f in (self.x, self.w)]
+        if all(isinstance(f, Int) for f in sides):  # -2**(bits - 1), twice
+            return sum(f.bits for f in sides)
         bits = [f.span if isinstance(f, Float) else f.bits - 1 for f in sides]
         return sum(bits) + 1 if self.multiplier == "exact" else bits[0] + 1
 

@@ -52,6 +52,25 @@ class Block:
         return self.element.unit if isinstance(self.element, Float) else 2 - self.element.bits
 
 
+@dataclass(frozen=True)
+class Lane(Int):
+    """A block's element as streams hold it: `exponent << element.bits | the element's code`.
+
+    The exponent is the block's, counted from one that all blocks of the stream share.
+    """
+
+    signed: bool = False
+    block: Block = field(kw_only=True)
+
+    def __str__(self) -> str:
+        return f"{self.block}/{self.exponent_bits}"
+
+    @property
+    def exponent_bits(self) -> int:
+        """Bits of the exponent."""
+        return self.bits - self.block.element.bits
+
+
 BLOCKS = {
     "mxfp8": Block(FLOATS["e4m3fn"]),
     "mxfp8-e5m2": Block(FLOATS["e5m2"]),

@@ -57,6 +57,22 @@ def decode_block(fmt: Block, codes, scales, axis: int = -1) -> np.ndarray:
     return decode(fmt.number, codes) * spread
 
 
+def to_lanes(fmt: Block, codes: np.ndarray, exponents: np.ndarray) -> np.ndarray:
+    """Codes of a Lane from those of elements (..., K) and their blocks' exponents (..., blocks)."""
+    bits = fmt.element.bits
+    spread = np.repeat(exponents, fmt.size, axis=-1)[..., : codes.shape[-1]]
+    return spread << bits | codes & ((1 << bits) - 1)
+
+
+def from_lanes(fmt: Block, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(whole multiples of 2**fmt.unit, exponents) of codes of a Lane; int64, of their shape."""
+    bits = fmt.element.bits
+    low = codes & ((1 << bits) - 1)
+    if fmt.element.signed:
+        low = low - (low >> (bits - 1) << bits)
+    return np.ldexp(decode(fmt.number, low), -fmt.unit).astype(np.int64), codes >> bits
+
+
 def _check_axis(array: np.ndarray, axis: int) -> None:
     if not -array.ndim <= axis < array.ndim:
         raise ConfigError(f"axis must be one of an array of shape {array.shape}, not {axis}")

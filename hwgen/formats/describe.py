@@ -7,7 +7,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from hwgen.errors import ConfigError
-from hwgen.formats.arithmetic import Approximate, Arithmetic, parse_arithmetic
+from hwgen.formats.arithmetic import (
+    MULTIPLIERS,
+    Approximate,
+    Arithmetic,
+    parse_arithmetic,
+)
 from hwgen.formats.block import Block
 from hwgen.formats.codec import EXACT_BITS, decode
 from hwgen.formats.fixed import Fixed
@@ -25,13 +30,6 @@ FAMILIES = (
     ("float<4,3,7,fn>", "exponent and mantissa bits, bias, specials", "3 to 32 bits"),
     ("block<e2m1,16>", "element, size", "elements that share a scale of e8m0"),
 )
-PRODUCTS = {
-    "exact": "exact",
-    "lmul": "L-Mul, a sum of codes; zero, subnormals, overflow and underflow guarded",
-    "lmul-raw": "L-Mul, a sum of codes, without guards",
-    "pam": "piecewise affine, a sum of codes",
-    "pam-c": "piecewise affine, a sum of codes compensated for its mean error",
-}
 
 
 @dataclass(frozen=True)
@@ -169,7 +167,7 @@ def _parts(arithmetic: Arithmetic) -> list[Row]:
     if isinstance(x, Block):
         rows.append(("products", "exact, times the blocks' scales"))
     else:
-        rows.append(("products", PRODUCTS[arithmetic.multiplier]))
+        rows.append(("products", MULTIPLIERS[arithmetic.multiplier]))
     match arithmetic.accumulator:
         case "int":
             return [*rows, ("sums", "int: integers as wide as range analysis finds")]

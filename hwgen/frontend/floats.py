@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from hwgen.errors import ConfigError, ModelError
-from hwgen.formats import Arithmetic, Float, Format, Int, decode, default_accumulator, encode
+from hwgen.formats import Arithmetic, Block, Float, Format, Int, decode, default_accumulator, encode
 from hwgen.formats.float import NAMED
-from hwgen.frontend.context import Context, Node, sample_shape
+from hwgen.frontend import blocks
+from hwgen.frontend.context import Context, sample_shape
+from hwgen.frontend.node import Node
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import Codes, Numbers, Real, Stream, Term, exact, uniform
 from hwgen.ir import Convert, FloatAdd, Linear, Pool, Window
@@ -28,12 +31,14 @@ def floating(context: Context, tensor: str) -> bool:
 def linear(
     node: Node, window: Window, weight: np.ndarray, fmt: Format | None, size: tuple, name: str
 ) -> str:
-    """Append the Linear of float codes behind a Window; returns its tensor.
+    """Append the Linear of floats or blocks behind a Window; returns its tensor.
 
-    `weight` (groups, outputs, taps, inputs) holds codes of `fmt`.
+    `weight` (groups, outputs, taps, inputs) holds codes of `fmt`, of blocks numbers.
     """
-    context = node.context
-    arithmetic = _arithmetic(node, context.graph.tensors[window.input].fmt, fmt)
+    context, block = node.context, blocks.block_of(node)
+    arithmetic = _arithmetic(node, block or context.graph.tensors[window.input].fmt, fmt)
+    if block is not None:
+        return blocks.linear(context, window, weight, arithmetic, size, name)
     accumulator = arithmetic.accumulator
     if accumulator == "exact":
         x, w = arithmetic.x, arithmetic.w
@@ -64,13 +69,15 @@ def _tensor(context: Context, stem: str, size: tuple, fmt: Int | Float) -> str:
     return context.tensor(f"{stem}_acc", size, np.array(0), np.array(0), fmt)
 
 
-def _arithmetic(node: Node, x: Format, w: Format | None) -> Arithmetic:
+def _arithmetic(node: Node, x: Any, w: Any) -> Arithmetic:
     """The node's arithmetic, or the default one of the formats."""
-    if not isinstance(x, Float) or not isinstance(w, Float):
+    if not any(isinstance(x, kind) and isinstance(w, kind) for kind in (Float, Block)):
         raise ModelError(
             f"multiplies {x} by {w or 'integers'}; quantize its input and its weights both to "
-            "integers or both to floats"
+            "integers, both to floats or both to blocks"
         )
+    if isinstance(x, Block) and isinstance(w, Block) and type(x.element) is not type(w.element):
+        raise ModelError(f"multiplies {x} by {w}: blocks of floats by blocks of integers")
     chosen = node.arith
     try:
         if chosen is None or (chosen.x, chosen.w) != (x, w):

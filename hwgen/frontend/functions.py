@@ -13,7 +13,8 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import ROUND, Float, decode, encode
-from hwgen.frontend.context import Node, sample_shape
+from hwgen.frontend.context import sample_shape
+from hwgen.frontend.node import Node
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import Codes, Mapped, Stream, uniform
 from hwgen.ir import Lookup, MultiThreshold, Thresholds

@@ -27,10 +27,12 @@ from hwgen.frontend import (
     ops_transposed,
     standin,
 )
-from hwgen.frontend.context import Context, Node
+from hwgen.frontend.context import Context
 from hwgen.frontend.floats import narrowed
+from hwgen.frontend.node import Node
 from hwgen.frontend.read import DOMAINS, input_shape, node_names, read
 from hwgen.frontend.values import (
+    Blocked,
     Codes,
     Constant,
     Hosted,
@@ -154,7 +156,7 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
         dtype = _dtype(value)
         if dtype in (np.float32, np.float64, np.float16):
             walk.values[value.name] = Input(value.name, ids.shape, ids)
-        elif fmt := ops_quantize.FORMATS.get(dtype.name):
+        elif fmt := (ops_quantize.FORMATS | ops_quantize.FLOATS).get(dtype.name):
             tensor = walk.context.input_port(value.name, ids, dtype, fmt)
             walk.values[value.name] = Codes(Stream(tensor, ids), fmt)
         else:
@@ -229,7 +231,7 @@ def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
 
 
 def _format(value: Value) -> str:
-    if isinstance(value, Codes):
+    if isinstance(value, Codes | Blocked):
         return str(value.fmt)
     if isinstance(value, Constant):
         return str(value.array.dtype)
@@ -265,6 +267,8 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
             result = result.value
         if isinstance(result, Codes):
             port = walk.context.code_port(value.name, result)
+        elif isinstance(result, Blocked):
+            raise ModelError(f"output {value.name!r} {result.unread}")
         elif isinstance(result, Real):
             port = walk.context.real_port(value.name, narrowed(walk.context, value.name, result))
         else:

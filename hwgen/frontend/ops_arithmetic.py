@@ -9,7 +9,8 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import Float, int_holding
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import Node, numbers, one_term
+from hwgen.frontend.context import numbers, one_term
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_functions import combined, mapped
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.target import Target

@@ -7,11 +7,23 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ConfigError, ModelError
-from hwgen.formats import Float, decode, encode, parse
-from hwgen.frontend.context import Node
+from hwgen.formats import Block, Float, Int, decode, encode, parse
+from hwgen.frontend.context import one_term
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.target import Target
-from hwgen.frontend.values import Constant, Real, Scaled, Term, Value, check_scale, exact
+from hwgen.frontend.values import (
+    Blocked,
+    Constant,
+    Real,
+    Scaled,
+    Term,
+    Value,
+    check_scale,
+    exact,
+)
+
+CARRIER_BITS = 16  # of the integers that blocks are made of
 
 
 def float_quant(node: Node) -> Value:
@@ -56,18 +68,21 @@ def _format(exp: int, man: int, bias: int, most: float) -> Float:
 
 
 def quantize(node: Node) -> Value:
-    """Quantize(x, scale), format=NAME: decode(encode(x / scale)) * scale, saturating."""
+    """Quantize(x, scale), format=NAME: decode(encode(x / scale)) * scale, saturating.
+
+    Blocks are made of what a layer reads, along its sums.
+    """
     try:
         fmt = parse(node.attribute("format", ""))
     except ConfigError as error:
         raise ModelError(str(error)) from error
-    if not isinstance(fmt, Float):
-        raise ModelError(f"quantizes to {fmt}, which is no float")
+    if not isinstance(fmt, Float | Block):
+        raise ModelError(f"quantizes to {fmt}, which is neither a float nor in blocks")
     return quantized(node, fmt)
 
 
-def quantized(node: Node, fmt: Float) -> Value:
-    """Input 0 quantized to a float by the scale at input 1."""
+def quantized(node: Node, fmt: Float | Block) -> Value:
+    """Input 0 quantized to a float or blocks by the scale at input 1."""
     scales = node.constant(1, "scale")
     scale = check_scale(exact(scales))
     scale = scale.reshape(()) if scale.size == 1 else scale
@@ -77,11 +92,37 @@ def quantized(node: Node, fmt: Float) -> Value:
             divided = (value.array.astype(np.float32) / scales.astype(np.float32)).astype(float)
         if np.isnan(divided).any():
             raise ModelError("quantizes constants that are not numbers; mend the model's weights")
+        if isinstance(fmt, Block):
+            if not np.isfinite(divided).all():
+                raise ModelError("quantizes infinity to blocks; mend the model's weights")
+            return Scaled(divided, scale, fmt)
         return Scaled(encode(fmt, divided), scale, fmt)
     if scale.ndim:
         raise ModelError("quantizes activations per channel; quantize them per tensor")
+    if isinstance(fmt, Block):
+        return _blocked(node, fmt, Fraction(scale.item()))
     codes = to_codes(node, value, Target(Fraction(scale.item()), 0, fmt))
     return Real((Term(codes.stream, scale),))
+
+
+def _blocked(node: Node, fmt: Block, scale: Fraction) -> Blocked:
+    """Activations that a layer makes blocks of: integers times a power of two, so that they say
+    the exponents."""
+    real = node.real(0)
+    stream, unit, zero = one_term(real)
+    codes = node.context.graph.tensors[stream.tensor].fmt
+    ratio = unit / scale
+    top, bottom = ratio.numerator, ratio.denominator
+    power = not (top & (top - 1) or bottom & (bottom - 1))
+    if not isinstance(codes, Int) or codes.bits > CARRIER_BITS or zero or not power:
+        raise ModelError(
+            f"makes {fmt} of {codes}; quantize its input to int{CARRIER_BITS} or fewer bits with "
+            "zero point 0 and a scale that is a power of two, and that to blocks"
+        )
+    first = top.bit_length() - bottom.bit_length() - fmt.emax
+    if first < -fmt.scale.bias or first + codes.bits > fmt.scale.bias:
+        raise ModelError(f"makes {fmt} of numbers in units of {float(ratio):g}; scale them")
+    return Blocked(real, fmt)
 
 
 LOWER = {"hwgen.Quantize": quantize} | {

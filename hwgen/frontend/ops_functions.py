@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.frontend.context import Node
+from hwgen.frontend.node import Node
 from hwgen.frontend.values import Mapped, Real, Stream, Term, Value, exact, uniform
 from hwgen.ir.functions import apply
 

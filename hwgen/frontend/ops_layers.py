@@ -8,9 +8,11 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float, int_holding
-from hwgen.frontend.context import Node, numbers, one_term, weights
+from hwgen.formats import Block, Float, int_holding
+from hwgen.frontend.blocks import block_of, operand
+from hwgen.frontend.context import numbers, one_term, weights
 from hwgen.frontend.floats import linear
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_arithmetic import fitting
 from hwgen.frontend.scales import Whole, check_sums, whole
 from hwgen.frontend.values import (
@@ -30,7 +32,7 @@ from hwgen.ir import Linear, Window
 
 def conv(node: Node) -> Value:
     """Conv in one or two dimensions: Window and Linear."""
-    x, w = node.real(0), weights(node.input(1))
+    x, w = operand(node), weights(node.input(1))
     stream, scale, zero = one_term(x)
     rank = w.codes.ndim - 2
     if rank not in (1, 2) or stream.ids.ndim != rank + 2:
@@ -101,12 +103,13 @@ def _linear(
     weight: np.ndarray,
     size: tuple[int, ...],
     part: str = "",
-    fmt: Float | None = None,
+    fmt: Float | Block | None = None,
 ) -> str:
     """Append the Linear behind a Window, called as the node and `part`; returns its tensor. `fmt`:
-    of weights that are codes of floats."""
+    of weights that are codes of floats, or numbers that blocks are made of."""
     context = node.context
-    if fmt is not None or isinstance(context.graph.tensors[window.input].fmt, Float):
+    x = block_of(node) or context.graph.tensors[window.input].fmt
+    if fmt is not None or isinstance(x, Float | Block):
         return linear(node, window, weight, fmt, size, node.name + part)
     context.check_rounded(window.input)
     low, high = context.reach[window.input]
@@ -138,7 +141,7 @@ def _linear(
 
 def gemm(node: Node, trans_b: bool | None = None) -> Value:
     """Gemm with constant weights; `trans_b` in place of its attribute."""
-    x = node.real(0)
+    x = operand(node)
     alpha, beta = (exact(np.float32(node.attribute(k, 1.0))) for k in ("alpha", "beta"))
     if node.attribute("transA", 0):
         x = node.having(rearrange(x, np.transpose)).real(0)
@@ -165,7 +168,7 @@ def transposed(w: Scaled) -> Scaled:
 
 def matmul(node: Node) -> Value:
     """MatMul with a constant matrix, a vector, or a matrix for each of several."""
-    x, w = node.real(0), weights(node.input(1))
+    x, w = operand(node), weights(node.input(1))
     if w.codes.ndim == 1:
         y = _matrix(node, x, replace(w, codes=w.codes[None]))
         return rearrange(y, lambda a: a[..., 0])

@@ -11,7 +11,8 @@ from onnx import helper
 
 from hwgen.errors import ModelError
 from hwgen.frontend.constants import check_elements, scalar_list
-from hwgen.frontend.context import Node, one_term, sample_shape
+from hwgen.frontend.context import one_term, sample_shape
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import join
 from hwgen.frontend.values import (
     Codes,

@@ -11,7 +11,7 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import ROUND, Int
-from hwgen.frontend.context import Node
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (

@@ -14,7 +14,7 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.frontend import ops_arithmetic, ops_functions, ops_layers, ops_layout, ops_pool
-from hwgen.frontend.context import Node
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import from_codes, on_host, target_of, to_codes
 from hwgen.frontend.values import Constant, Scaled, Value, check_scale, exact
 

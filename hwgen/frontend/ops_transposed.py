@@ -8,8 +8,10 @@ from itertools import product
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.frontend.blocks import operand
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import Node, weights
+from hwgen.frontend.context import weights
+from hwgen.frontend.node import Node
 from hwgen.frontend.ops_layers import conv, per_output
 from hwgen.frontend.values import Numbers, Value, rearrange
 
@@ -60,7 +62,7 @@ class Axis:
 def conv_transpose(node: Node) -> Value:
     """ConvTranspose in one or two dimensions: a Conv of stride 1 that gives all phases as channels,
     which then lie between each other."""
-    x, w = node.real(0), weights(node.input(1))
+    x, w = operand(node), weights(node.input(1))
     rank = w.codes.ndim - 2
     if rank not in (1, 2) or x.ids.ndim != rank + 2:
         raise ModelError(
@@ -96,7 +98,7 @@ def conv_transpose(node: Node) -> Value:
     befores, afters = zip(*(axis.pads for axis in axes), strict=True)
     phases = conv(
         node.having(
-            x, replace(w, codes=_phases(w.codes, groups, axes), scale=scale), bias,
+            node.input(0), replace(w, codes=_phases(w.codes, groups, axes), scale=scale), bias,
             group=groups, pads=[*befores, *afters],
         )
     )  # fmt: skip

@@ -9,7 +9,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float
+from hwgen.formats import Block, Float
 from hwgen.frontend.values import Numbers, Scaled, exact
 
 # The golden model computes in int64, and adds and rounds sums of up to this many bits.
@@ -19,12 +19,12 @@ SUM_BITS = 62
 @dataclass(frozen=True, eq=False)
 class Whole:
     """Weights codes * factors * unit: int64 `codes` and `factors` (outputs, ...), and `unit`, one
-    number or (outputs,). Codes of floats, in `fmt`, have no factors."""
+    number or (outputs,). Codes of floats, in `fmt`, and numbers of blocks have no factors."""
 
     codes: np.ndarray
     factors: np.ndarray
     unit: Numbers
-    fmt: Float | None = None
+    fmt: Float | Block | None = None
 
     @property
     def products(self) -> np.ndarray:
@@ -46,7 +46,7 @@ class Whole:
 def whole(w: Scaled) -> Whole:
     """Weights (outputs, ...) as integers; codes that share a unit have no common divisor left."""
     outputs = len(w.codes)
-    factors = np.ones_like(w.codes)
+    factors = np.ones(w.codes.shape, dtype=np.int64)
     unit: Numbers
     if w.scale.size == 1:
         unit = w.scale.reshape(())

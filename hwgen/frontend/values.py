@@ -13,7 +13,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float, Int, decode
+from hwgen.formats import Block, Float, Int, decode
 
 Numbers = np.ndarray  # object array of Fraction, of any shape that broadcasts
 
@@ -81,14 +81,17 @@ class Constant:
 @dataclass(frozen=True, eq=False)
 class Scaled:
     """A dequantized constant: codes (int64, zero point subtracted) times scale; of floats their
-    codes in `fmt`, whose numbers are scaled."""
+    codes in `fmt`, whose numbers are scaled. Of blocks the numbers themselves (float64): the layer
+    that reads them decides along which axis they lie."""
 
     codes: np.ndarray
     scale: Numbers
-    fmt: Float | None = None
+    fmt: Float | Block | None = None
 
     def values(self) -> Numbers:
         """The numbers."""
+        if isinstance(self.fmt, Block):
+            raise ModelError(f"reads constants in {self.fmt}, which only weights of layers can be")
         numbers = self.codes if self.fmt is None else decode(self.fmt, self.codes)
         return np.asarray(exact(numbers) * self.scale)
 
@@ -149,6 +152,27 @@ class Real:
 
 
 @dataclass(frozen=True, eq=False)
+class Blocked:
+    """Quantized numbers of which a layer makes blocks, in the order in which it reads them."""
+
+    real: Real
+    fmt: Block
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Elements of the value."""
+        return self.real.ids
+
+    @property
+    def unread(self) -> str:
+        """Why a node that is no layer can't read it."""
+        return (
+            f"reads activations in {self.fmt}, which only Conv, ConvTranspose, Gemm and MatMul "
+            f"do; put their Quantize directly in front of the layer"
+        )
+
+
+@dataclass(frozen=True, eq=False)
 class Mapped:
     """A function of quantized numbers; `function` works on float64 arrays."""
 
@@ -195,7 +219,7 @@ class Unknown:
     """The result of a node that could not be lowered."""
 
 
-Value = Input | Codes | Constant | Scaled | Real | Mapped | Joined | Hosted | Unknown
+Value = Input | Codes | Constant | Scaled | Real | Blocked | Mapped | Joined | Hosted | Unknown
 
 
 def shape(value: Value) -> tuple[int, ...]:
@@ -236,6 +260,8 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
         real = rearrange(value.real, move)
         assert isinstance(real, Real)
         return replace(value, real=real)
+    if isinstance(value, Blocked):
+        raise ModelError(value.unread)
     raise ModelError("can't be moved behind an operation of the host; put it before")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 
 from hwgen.errors import ModelError
-from hwgen.frontend.context import Node
+from hwgen.frontend.node import Node
 from hwgen.ir import Tensor, Window
 
 

@@ -35,7 +35,7 @@ class ApproximateSum:
 
     `x`, `w`: formats of a product's operands; w None: the sums are of numbers of `x`. Exponents are
     counted so for other numbers too. `flush`: subnormal operands count as zeros. `exact`: normalize
-    by the number of leading zeros, what an-k-λ is to be compared with.
+    by the leading zeros' exact number, what an-k-λ is to be compared with.
     """
 
     psum: Approximate

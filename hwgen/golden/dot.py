@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from hwgen.formats import Approximate, Arithmetic, decode, encode
+from hwgen.formats import Approximate, Arithmetic, Float, decode, encode
 from hwgen.golden.add import add
 from hwgen.golden.approximate import ApproximateSum, State
+from hwgen.golden.blocks import scaled
 from hwgen.golden.multiply import product
 from hwgen.ir import ADDER_STAGES, Linear
 
@@ -27,6 +28,8 @@ def products_sum(node: Linear, x: np.ndarray, weight: np.ndarray, bias) -> np.nd
     if node.rounds:
         return _by_chunks(lambda part: _rounded(node, part, weight, bias), x, weight.size)
     arithmetic = node.arithmetic
+    if node.blocks:
+        return _exact(*(scaled(f, c) for f, c in zip(node.blocks, (x, weight), strict=True)))
     if arithmetic.multiplier == "exact":
         return _exact(*(_whole(f, c) for f, c in ((arithmetic.x, x), (arithmetic.w, weight))))
     unit = 2.0**arithmetic.x.unit
@@ -50,7 +53,9 @@ def _whole(fmt, codes: np.ndarray) -> np.ndarray:
 
 def _exact(x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """x @ w.T of integers, exactly."""
-    bound = int(np.abs(x).max(initial=0)) * int(np.abs(w).sum(axis=1).max())
+    # Exact below 2**53, and near enough above it.
+    sums = np.abs(w).sum(axis=1, dtype=np.float64)
+    bound = int(np.abs(x).max(initial=0)) * int(sums.max())
     if bound < 1 << 53:
         return (x.astype(np.float64) @ w.T.astype(np.float64)).astype(np.int64)
     kind = np.int64 if bound < 1 << 62 else object
@@ -73,26 +78,18 @@ def _limbs(values: np.ndarray) -> list[tuple[int, np.ndarray]]:
 
 def _rounded(node: Linear, x: np.ndarray, weight: np.ndarray, bias) -> np.ndarray:
     """As `Linear` defines."""
-    approximate = isinstance(node.arithmetic.accumulator, Approximate)
-    sums: Any = (_Approximate if approximate else _Floats)(node.arithmetic)
+    sums = _sums(node.arithmetic)
     fill = ((0, 0), (0, node.words * node.simd - x.shape[1]))
     x, weight = np.pad(x, fill), np.pad(weight, fill)
     size = (len(x), len(weight), node.words, node.simd)
     terms = sums.each(lambda a: a.reshape(size), sums.products(x[:, None], weight))
-    if node.simd > 1:
-        terms = sums.add(sums.nothing, terms)
-    lanes = node.simd
-    while lanes > 1:
-        if lanes % 2:
-            terms = sums.each(_behind, terms, sums.nothing)
-        pairs = (sums.each(lambda a, k=k: a[..., k::2], terms) for k in (0, 1))
-        terms, lanes = sums.add(*pairs), -(-lanes // 2)
+    terms = _tree(sums, terms, node.simd)
     nothing = sums.each(lambda a: np.full(size[:2], a), sums.nothing)
     partial = [nothing] * ADDER_STAGES
     if bias is not None:
         partial[0] = sums.each(lambda a: np.broadcast_to(a, size[:2]), sums.begin(bias))
     for t in range(node.words):
-        word = sums.each(lambda a, t=t: a[..., t, 0], terms)
+        word = sums.each(lambda a, t=t: a[..., t], terms)
         partial[t % ADDER_STAGES] = sums.add(partial[t % ADDER_STAGES], word)
     count = min(node.words, ADDER_STAGES)
     last = [partial[t % ADDER_STAGES] for t in range(node.words - count, node.words)]
@@ -100,6 +97,78 @@ def _rounded(node: Linear, x: np.ndarray, weight: np.ndarray, bias) -> np.ndarra
     while len(last) > 1:
         last = [sums.add(a, b) for a, b in zip(last[::2], last[1::2], strict=True)]
     return encode(node.accumulator, sums.finish(last[0]), saturate=False)
+
+
+def _tree(sums: Any, terms, lanes: int):
+    """Products (..., lanes) added in a tree of neighbours, each rounded first if they are
+    several."""
+    if lanes > 1:
+        terms = sums.add(sums.nothing, terms)
+    while lanes > 1:
+        if lanes % 2:
+            terms = sums.each(_behind, terms, sums.nothing)
+        pairs = (sums.each(lambda a, k=k: a[..., k::2], terms) for k in (0, 1))
+        terms, lanes = sums.add(*pairs), -(-lanes // 2)
+    return sums.each(lambda a: a[..., 0], terms)
+
+
+def word_sum(arithmetic: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """The sums of words (N, lanes) of codes, as `Linear` adds those of one word: (N,).
+
+    Exact ones are integers in units of the least product, rounded ones codes.
+    """
+    if isinstance(arithmetic.accumulator, str):
+        return _units(arithmetic, x, w).sum(axis=1)
+    sums = _sums(arithmetic)
+    terms = sums.products(x, w)
+    if x.shape[1] == 1:  # nothing else would round it
+        terms = sums.add(sums.nothing, terms)
+    total = _tree(sums, terms, x.shape[1])
+    return encode(_result(arithmetic), sums.finish(total), saturate=False)
+
+
+def running_sums(arithmetic: Arithmetic, x, w: np.ndarray, first: np.ndarray) -> np.ndarray:
+    """Sums of products of codes (N,) one after another, where `first` begin anew: (N,).
+
+    Exact ones are integers in units of the least product, rounded ones codes.
+    """
+    if isinstance(arithmetic.accumulator, str):
+        total = np.cumsum(_units(arithmetic, x, w))
+        before = np.concatenate([[0], total[:-1]])
+        return total - before[np.maximum.accumulate(np.where(first, np.arange(len(x)), 0))]
+    sums = _sums(arithmetic)
+    terms, found = sums.products(x, w), []
+    nothing = total = sums.each(lambda a: np.full(1, a), sums.nothing)
+    for k, new in enumerate(first):
+        term = sums.each(lambda a, k=k: a[k : k + 1], terms)
+        total = sums.add(nothing if new else total, term)
+        found.append(total)
+    every = sums.each(lambda *parts: np.concatenate(parts), *found)
+    return encode(_result(arithmetic), sums.finish(every), saturate=False)
+
+
+def _units(arithmetic: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Products as integers in units of the least: int64, or Python integers where they are
+    wider."""
+    values = product(arithmetic, x, w)
+    if not isinstance(arithmetic.x, Float):
+        return values.astype(np.int64)
+    both = arithmetic.multiplier == "exact"
+    whole = np.ldexp(values, -(arithmetic.x.unit + both * arithmetic.w.unit))
+    if arithmetic.exact_bits <= 48:
+        return whole.astype(np.int64)
+    return np.array([int(v) for v in whole.ravel()], dtype=object).reshape(whole.shape)
+
+
+def _sums(arithmetic: Arithmetic) -> Any:
+    approximate = isinstance(arithmetic.accumulator, Approximate)
+    return (_Approximate if approximate else _Floats)(arithmetic)
+
+
+def _result(arithmetic: Arithmetic) -> Float:
+    """The format of rounded sums."""
+    accumulator = arithmetic.accumulator
+    return accumulator.result if isinstance(accumulator, Approximate) else accumulator
 
 
 def _behind(a: np.ndarray, b) -> np.ndarray:

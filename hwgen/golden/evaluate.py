@@ -7,11 +7,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from hwgen.golden.blocks import block_quantize
 from hwgen.golden.convert import convert, float_add
 from hwgen.golden.dot import products_sum
 from hwgen.golden.rounding import affine_round
 from hwgen.ir import (
     Add,
+    BlockQuantize,
     Concat,
     Convert,
     FloatAdd,
@@ -171,6 +173,7 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Reduce: lambda _node, x: x.reshape(len(x), -1, x.shape[-1]).sum(axis=1),
     Requantize: _requantize,
     Add: _add,
+    BlockQuantize: block_quantize,
     Convert: convert,
     FloatAdd: float_add,
     Multiply: lambda node, a, b: (a - node.zeros[0]) * (b - node.zeros[1]),

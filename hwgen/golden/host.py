@@ -66,7 +66,9 @@ def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
         if array.dtype.kind not in "iu" and array.dtype != port.dtype:
             raise InputError(f"input {port.name!r} takes {port.dtype}, not {array.dtype}")
         fmt = graph.tensors[port.tensor].fmt
-        codes = samples.astype(np.int64)
+        codes = _bits(samples).astype(np.int64)
+        if isinstance(fmt, Float) and not np.isfinite(from_float(fmt, codes)).all():
+            raise InputError(f"input {port.name!r} holds NaN or infinity")
         if codes.size and not fmt.min <= codes.min() <= codes.max() <= fmt.max:
             raise InputError(f"input {port.name!r} must be within {fmt.min} ... {fmt.max}")
     else:
@@ -89,6 +91,18 @@ def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
         )
         codes = np.clip(scaled + port.zero_point, low, high).astype(np.int64)
     return _in_stream(port, codes)
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    """Integers as they are; of other types their bits."""
+    return array if array.dtype.kind in "iu" else array.view(f"u{array.dtype.itemsize}")
+
+
+def _of_bits(codes: np.ndarray, port: OutputPort) -> np.ndarray:
+    """Numbers of the port's type from their bits; integers of types that NumPy does not keep so."""
+    if port.dtype.name.startswith(("int", "uint")):
+        return codes.astype(port.dtype)
+    return codes.astype(f"u{port.dtype.itemsize}").view(port.dtype)
 
 
 def _in_stream(port: InputPort, codes: np.ndarray) -> np.ndarray:
@@ -124,15 +138,15 @@ def _decode(port: OutputPort, stream: np.ndarray, fmt: Int | Float) -> np.ndarra
     shape = port.index.shape
     codes = stream[:, port.index.ravel()].reshape(samples, *shape)
     if port.scale is None:
-        values = codes.astype(port.dtype)
+        values = codes.astype(port.dtype) if port.dtype.kind in "iu" else _of_bits(codes, port)
     else:
         numbers = from_float(fmt, codes) if isinstance(fmt, Float) else codes.astype(np.float64)
         values = (numbers - port.zero_point) * port.scale
         if port.offset is not None:
             values = values + port.offset
         values = np.clip(values, *port.clip)
-        whole = port.dtype.kind in "iu" and not port.host  # what the host computes from is float32
-        values = values.astype(port.dtype if whole else np.float32)
+        # What the host computes from is float32.
+        values = values.astype(np.float32 if port.host else port.dtype)
     if shape[:1] == (1,):
         values = values[:, 0]
     for name, attributes in port.host:

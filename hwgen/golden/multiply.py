@@ -7,6 +7,8 @@ Energy-efficient Language Models", arXiv 2410.00907 (L-Mul, in the bit form); Ko
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -30,12 +32,8 @@ def product(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def product_code(arith: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """The codes of products of lmul, lmul-raw, pam and pam-c, in the operands' format."""
-    kind, _, form = arith.multiplier.partition("-")
-    fmt = cast(Float, arith.x)
-    if kind == "lmul":
-        return lmul(fmt, x, w, raw=form == "raw")
-    return pam(fmt, x, w, compensated=form == "c")
+    """The codes of products of a multiplier of CODED, in the operands' format."""
+    return CODED[arith.multiplier](cast(Float, arith.x), x, w)
 
 
 def multiply(
@@ -100,6 +98,15 @@ def pam(
     """
     offset = round((PAM_MEAN - 1) * (1 << fmt.man)) if compensated else 0
     return _guarded(fmt, a, b, offset, saturate)
+
+
+# Multipliers whose products are codes: a function of the format and two arrays of codes.
+CODED: dict[str, Callable[[Float, np.ndarray, np.ndarray], np.ndarray]] = {
+    "lmul": lmul,
+    "lmul-raw": partial(lmul, raw=True),
+    "pam": pam,
+    "pam-c": partial(pam, compensated=True),
+}
 
 
 def _sum(fmt: Float, a: np.ndarray, b: np.ndarray, offset: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The graph every pass works on: tensors as streams, nodes as frozen dataclasses."""
 
-from hwgen.ir.floats import Convert, ConvertForm, FloatAdd
+from hwgen.ir.floats import BlockQuantize, Convert, ConvertForm, FloatAdd
 from hwgen.ir.graph import Graph, InputPort, OutputPort, Tensor
 from hwgen.ir.nodes import (
     ADDER_STAGES,
@@ -26,6 +26,7 @@ from hwgen.ir.nodes import (
 __all__ = [
     "ADDER_STAGES",
     "Add",
+    "BlockQuantize",
     "Concat",
     "Convert",
     "ConvertForm",

@@ -1,4 +1,4 @@
-"""Node kinds whose streams hold codes of floating-point formats."""
+"""Node kinds whose streams hold codes of floats, or of blocks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.formats import Float, Int
+from hwgen.formats import Block, Float, Int
 from hwgen.ir.nodes import Node
 
 
@@ -51,3 +51,16 @@ class FloatAdd(Node):
     shape."""
 
     fmt: Float
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class BlockQuantize(Node):
+    """Rows of integers as rows of `block`'s elements: (rows, K) -> (rows, K), codes of a Lane.
+
+    A row's elements lie in blocks of `block.size`, the last of them short. A block's exponent is e
+    = floor(log2 of its largest magnitude), 0 where all are 0; an element is x / 2**(e -
+    block.emax), rounded to the nearest with ties to even and saturated. Words never cross the end
+    of a block. Source: OCP MX v1.0, section 6.3.
+    """
+
+    block: Block

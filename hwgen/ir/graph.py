@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A stream of integers, or of floats' codes, for one sample: `shape` in stream order
+    """A stream of integers, or of floats' or blocks' codes, for one sample: `shape` in stream order
     (row-major, channel last).
 
     A word holds `lanes` elements. Up to C lanes, each row of C elements starts a new word and its

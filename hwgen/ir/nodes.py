@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.formats import Approximate, Arithmetic, Float
+from hwgen.formats import Approximate, Arithmetic, Block, Float
 
 # Clock cycles of an adder that rounds, and so the partial sums that take turns in it.
 ADDER_STAGES = 4
@@ -116,7 +116,9 @@ class Linear(Node):
     weight[g, o, t, c], exact integers.
 
     With an `arithmetic`, inputs and `weight` are codes of its formats and products are its
-    multiplier's. Exact sums are integers in units of the least product. Other accumulators begin
+    multiplier's. Exact sums are integers in units of the least product. Codes of blocks are those
+    of a Lane: a product is that of the elements times 2**(sum of both exponents); they ask for
+    `parallel` 1, and for words that never cross the end of a block. Other accumulators begin
     with `bias` (groups, outputs per group; codes of the output) and round every sum, and their
     order is part of the definition: the products of a word (each rounded first where a word has
     several) are added in a tree of neighbours; word t goes to partial sum t mod `ADDER_STAGES`, the
@@ -138,6 +140,14 @@ class Linear(Node):
     def rounds(self) -> bool:
         """Whether sums are rounded, or normalized approximately."""
         return self.arithmetic is not None and not isinstance(self.arithmetic.accumulator, str)
+
+    @property
+    def blocks(self) -> tuple[Block, Block] | None:
+        """The formats of inputs and weights, where they lie in blocks."""
+        if self.arithmetic is None:
+            return None
+        x, w = self.arithmetic.x, self.arithmetic.w
+        return (x, w) if isinstance(x, Block) and isinstance(w, Block) else None
 
     @property
     def accumulator(self) -> Float:

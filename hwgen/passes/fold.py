@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hwgen.errors import ConfigError
-from hwgen.ir import Concat, Graph, Linear, Pool, Reorder, Tensor, Window
+from hwgen.ir import BlockQuantize, Concat, Graph, Linear, Pool, Reorder, Tensor, Window
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,16 @@ class Fold:
 
 
 class Layer:
-    """A Linear or Pool with its Window, and the folds it can have."""
+    """A Linear or Pool with its Window (and the BlockQuantize between), and the folds it can
+    have."""
 
     def __init__(self, graph: Graph, node: Linear | Pool) -> None:
         self.node = node
-        self.window: Window = graph.producer()[node.input]  # type: ignore[assignment]
+        maker = graph.producer()[node.input]
+        self.quantizer = maker if isinstance(maker, BlockQuantize) else None
+        if self.quantizer is not None:
+            maker = graph.producer()[maker.input]
+        self.window: Window = maker  # type: ignore[assignment]
         self.seen: Tensor = graph.tensors[self.window.input]
         self.sum_bits = graph.tensors[node.output].fmt.bits
         rows, columns = self.window.output_image
@@ -50,7 +55,9 @@ class Layer:
     @property
     def depthwise(self) -> bool:
         """Whether the layer works on channels at once (groups of one input, or a pool)."""
-        return isinstance(self.node, Pool) or self.weights[0] > 1 == self.weights[3]
+        if isinstance(self.node, Pool):
+            return True
+        return self.node.blocks is None and self.weights[0] > 1 == self.weights[3]
 
     @property
     def sizes(self) -> tuple[int, int]:
@@ -77,7 +84,7 @@ class Layer:
         if self.lies:
             height, width, rows, across = 1, height, 1, rows
         fastest = max(height * width, self.fold(*self.sizes).cycles)
-        if fastest <= target or self.seen.channels != channels:
+        if fastest <= target or self.seen.channels != channels or self.quantizer is not None:
             return None
         columns = _least_divisor(width, height * width / target)
         pixels = _least_divisor(across, rows * across / target)
@@ -97,7 +104,15 @@ class Layer:
     def simds(self) -> list[int]:
         """The least simd for every number of words a row can have."""
         most = self.sizes[1]
-        return sorted({-(-most // words) for words in range(1, most + 1)})
+        return sorted({-(-most // simd): simd for simd in reversed(self.allowed)}.values())
+
+    @property
+    def allowed(self) -> list[int]:
+        """Every simd it can have: a word never crosses the end of a block."""
+        most = self.sizes[1]
+        blocks = (isinstance(self.node, Linear) and self.node.blocks) or ()
+        sizes = [block.size for block in blocks if block.size < most]
+        return [s for s in range(1, most + 1) if all(size % s == 0 for size in sizes)]
 
     def fits(self, simd: int) -> bool:
         """Whether the window can hand out `simd` inputs at once without a conversion behind it."""
@@ -179,6 +194,9 @@ def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
         for key, limit in zip(("pe", "simd"), by_name[name].sizes, strict=True):
             if not 1 <= values.get(key, 1) <= limit:
                 raise ConfigError(f"{name}: {key} must be 1 to {limit}, not {values[key]}")
+        if (simd := values.get("simd")) and simd not in (allowed := by_name[name].allowed):
+            some = ", ".join(map(str, allowed))
+            raise ConfigError(f"{name}: simd must divide its blocks: {some}, not {simd}")
     return dict(overrides)
 
 
@@ -254,6 +272,9 @@ def _apply(graph: Graph, layer: Layer, choice: Fold, target: int) -> None:
     graph.tensors[window.output] = Tensor(
         (rows, layer.taps * block), graph.tensors[window.output].fmt, inner * taps
     )
+    if layer.quantizer is not None:
+        shape = graph.tensors[window.output].shape
+        graph.tensors[node.input] = replace(graph.tensors[node.input], shape=shape, lanes=lanes)
     graph.nodes[graph.nodes.index(window)] = replace(
         window,
         image=image,

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from hwgen.errors import ConfigError
 from hwgen.ir import (
+    BlockQuantize,
     Concat,
     Fork,
     Graph,
@@ -94,6 +95,8 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return graph.tensors[node.output].lanes // node.taps
         case Linear():
             return node.pixels * node.parallel * node.simd
+        case BlockQuantize():
+            return graph.tensors[node.output].lanes
         case Pool():
             return node.pixels * node.block * node.simd
         case Reorder() | Concat():

@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 
 from hwgen.ir import (
     Add,
+    BlockQuantize,
     Concat,
     Convert,
     FloatAdd,
@@ -29,6 +30,7 @@ from hwgen.ir import (
     Window,
 )
 from hwgen.rtl.add import AddUnit
+from hwgen.rtl.block_quantize import BlockQuantizeUnit
 from hwgen.rtl.concat import ConcatUnit
 from hwgen.rtl.convert import ConvertUnit
 from hwgen.rtl.float_sum import FloatAddUnit
@@ -56,6 +58,7 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
         ThresholdUnit if isinstance(node.form, Thresholds) else RequantizeUnit
     )(node, x, y),
     Add: AddUnit,
+    BlockQuantize: BlockQuantizeUnit,
     Convert: ConvertUnit,
     FloatAdd: FloatAddUnit,
     Multiply: MultiplyUnit,

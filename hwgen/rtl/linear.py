@@ -6,11 +6,12 @@ from collections.abc import Callable
 from itertools import product
 
 import numpy as np
-from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal, unsigned
+from amaranth.hdl import ClockSignal, Instance, Module, Mux, ResetSignal, Signal, signed, unsigned
 from amaranth.lib import data, wiring
 
-from hwgen.formats import Bipolar, Int, Ternary, int_holding
+from hwgen.formats import Bipolar, Block, Int, Lane, Ternary, int_holding
 from hwgen.ir import ADDER_STAGES, Linear, Tensor
+from hwgen.rtl.arith.block_dot import BlockDot
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.rounding_dot import RoundingDot
 from hwgen.rtl.arith.sums import adders, module_name
@@ -24,7 +25,7 @@ class LinearUnit(wiring.Component):
 
     `pixels` rows, `parallel` groups, `pe` outputs of each and `simd` inputs of each at once; the
     weights come from one memory in the order of use. Latency from a row's last word: 2 cycles and
-    those of its Dot, where sums round those of its RoundingDot. Initiation interval:
+    those of its Dot, of blocks its BlockDot, where sums round its RoundingDot. Initiation interval:
     ceil(inputs / simd) cycles per output word.
 
     Members: `i`: words of pixels * parallel * simd elements; `o`: words of pixels * parallel
@@ -44,10 +45,13 @@ class LinearUnit(wiring.Component):
         if node.rounds:
             self._latency = RoundingDot.latency(node.arithmetic, node.simd, node.words)
             self._dot_shape = unsigned(y.fmt.bits)
+        elif node.blocks:
+            self._latency = BlockDot.latency(node.simd)
+            self._dot_shape = signed(y.fmt.bits)
         else:
             self._latency = Dot.latency(node.simd)
             self._dot_shape = Dot.sum_shape(x_fmt, w, node.simd, node.arithmetic)
-        self._dot_name, make = _dot(node, *self._formats)
+        self._dot_name, make = _dot(node, x_fmt, w, y)
         self.parts = {**(adders(node.arithmetic) if node.rounds else {}), self._dot_name: make}
         super().__init__(ports(x, y))
 
@@ -142,9 +146,16 @@ class LinearUnit(wiring.Component):
 
 def _formats(node: Linear, x: Tensor) -> tuple:
     """The formats of inputs and weights."""
+    if node.blocks:
+        return x.fmt, _lane_of(node.blocks[1], node.weight)
     if node.arithmetic is not None:
         return node.arithmetic.x, node.arithmetic.w
     return x.fmt, _format(node.weight)
+
+
+def _lane_of(block: Block, codes: np.ndarray) -> Lane:
+    """The narrowest Lane of codes."""
+    return Lane(max(block.element.bits + 1, int(codes.max()).bit_length()), block=block)
 
 
 def _format(weights: np.ndarray) -> Int | Ternary | Bipolar:
@@ -157,9 +168,12 @@ def _format(weights: np.ndarray) -> Int | Ternary | Bipolar:
     return Ternary() if (weights == 0).any() else Bipolar()
 
 
-def _dot(node: Linear, x, w) -> tuple[str, Callable]:
+def _dot(node: Linear, x, w, y: Tensor) -> tuple[str, Callable]:
     """The name of the module of a dot product, and what makes it."""
     what, lanes = node.arithmetic or f"{x}_{w}", node.simd
+    if node.blocks:
+        name = module_name("dot", f"{x}_{w}_{lanes}_{y.fmt.bits}")
+        return name, lambda: BlockDot(x, w, lanes, node.arithmetic, y.fmt.bits)
     if not node.rounds:
         return module_name("dot", f"{what}_{lanes}"), lambda: Dot(x, w, lanes, node.arithmetic)
     biased, words = node.bias is not None, min(node.words, ADDER_STAGES + 1)

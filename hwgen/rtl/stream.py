@@ -18,7 +18,9 @@ def shape_of(fmt: Int | Ternary | Bipolar | Float) -> Shape:
     return Shape(fmt.bits, fmt.signed)
 
 
-def WordSignature(fmt: Int | Float, lanes: int = 1) -> stream.Signature:  # noqa: N802 - it stands for a class
+def WordSignature(  # noqa: N802 - it stands for a class
+    fmt: Int | Float, lanes: int = 1
+) -> stream.Signature:
     """A stream whose payload is `lanes` elements of `fmt`, lane 0 in the least significant bits."""
     return stream.Signature(data.ArrayLayout(shape_of(fmt), lanes))
 

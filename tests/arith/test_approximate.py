@@ -83,7 +83,7 @@ def test_adders() -> None:
             pair = states(psum, 40_000, n)
             a, b = (State(pair.sign[i], pair.exp[i], pair.sig[i]) for i in range(2))
             key = f"{psum} {exact}"
-            unit = ApproximateAdd(shape, (n + 3 * exact) % 6, exact)
+            unit = ApproximateAdd(shape, (n + 3 * exact) % 6, exact, prefix=n % 2 == 0)
             operands[key] = {"i_a": word(psum, a), "i_b": word(psum, b)}
             units[key], expected[key] = unit, word(psum, golden.add(a, b))
         key = f"finish {psum}"
@@ -130,7 +130,7 @@ def test_multiply_adds(name: str) -> None:
         sums = State(sums.sign, np.where(sums.sig == 0, 0, near), sums.sig)
         near = (sums.exp > 40) & (sums.exp < 1000)
         sums = State(sums.sign, np.where(near, sums.exp, 0), np.where(near, sums.sig, 0))
-        units[f"{psum}"] = unit = ApproximateFma(psum, fmt, fmt, n, flush)
+        units[f"{psum}"] = unit = ApproximateFma(psum, fmt, fmt, n, flush, gates=n == 0)
         assert unit.shape.lsb == golden.lsb
         operands[f"{psum}"] = {"i_a": a, "i_b": b, "i_c": word(psum, sums)}
         expected[f"{psum}"] = word(psum, golden.add(sums, products))

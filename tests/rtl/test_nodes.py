@@ -25,7 +25,7 @@ from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.merge import merge
 from tests.qdq import Builder
-from tests.rtl import float_graphs
+from tests.rtl import block_graphs, float_graphs
 
 SAMPLES = 16
 
@@ -378,6 +378,7 @@ CASES = {
     "choices": [(choices, seed) for seed in range(6)],
     "joined": [(residual, seed) for seed in range(6)] + [(reordered, 0)],
     **float_graphs.CASES,
+    **block_graphs.CASES,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -70,7 +71,7 @@ def convert(
         return options.of(node.name) is not None and bears(editor, node)
 
     _check_names(editor, options)
-    prepare(editor, chosen)
+    prepare(editor, chosen, whole)
     plan = Planner(editor, options.of).run()
     _check_layers(editor, chosen)
     seen = _seen(editor, plan, options, model, calibrate)
@@ -83,8 +84,10 @@ def _check_names(editor: Editor, options: Options) -> None:
     able = [n.name for n in editor.nodes if bears(editor, n)]
     for name in options.nodes:
         if name not in able:
+            near = difflib.get_close_matches(name, able, 1)
             some = ", ".join(able[:MOST_NAMES]) + (", ..." if len(able) > MOST_NAMES else "")
-            raise ConfigError(f"node {name!r} computes in no arithmetic; these do: {some}")
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(f"no node {name!r} computes in an arithmetic; {hint}these do: {some}")
 
 
 def _check_layers(editor: Editor, chosen: Callable[[onnx.NodeProto], bool]) -> None:

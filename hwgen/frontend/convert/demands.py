@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from hwgen.formats import Arithmetic, Block, Int
+from hwgen.formats import Arithmetic, Block, Float, Int
 from hwgen.formats.names import Format
 from hwgen.frontend.convert.editor import Editor, kind
 from hwgen.frontend.convert.prepare import LINEAR
@@ -131,10 +131,12 @@ class Planner:
         elif op in BINARY:
             roots = [self._root(node, k) for k in (0, 1)]
             together = roots[0][0] == roots[1][0] and len(roots[0][1]) + len(roots[1][1]) > 2
+            # Products of two tensors of floats have no unit: fixed point stands in for them.
+            fixed = op == "Mul" and not together and isinstance(arithmetic.x, Float)
             for k, (_, edges) in enumerate(roots):
                 reader = edges[-1] if together else (node, k)
                 if kind(reader[0]) not in FUNCTIONS:
-                    self._demand(*reader, operand(arithmetic))
+                    self._demand(*reader, CARRIED if fixed else operand(arithmetic))
             if op != "Mul" or together:
                 self.plan.results.append((self._clamped(result), operand(arithmetic)))
         else:
@@ -158,7 +160,9 @@ class Planner:
                 continue
             constants = [self.editor.constants[i] for i in node.input if i in self.editor.constants]
             if any(c.size > 1 for c in constants) and self._sums(anchor):
-                self._demand(node, k, operand(arithmetic))
+                # Nothing can be added to floats once they are rounded.
+                rounded = isinstance(arithmetic.x, Float)
+                self._demand(node, k, CARRIED if rounded else operand(arithmetic))
 
     def _sums(self, name: str) -> bool:
         """Whether a tensor is a sum of two that is not quantized."""

@@ -99,7 +99,7 @@ class Editor:
                     stack.pop()
                     continue
                 waiting = [i for i in node.input if i in producers and id(producers[i]) not in done]
-                stack += waiting
+                stack += reversed(waiting)
                 if not waiting:
                     done.add(id(node))
                     order.append(node)

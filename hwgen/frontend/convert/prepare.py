@@ -15,12 +15,16 @@ LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
 STEADY = frozenset({"Relu", "Clip"})  # commute with MaxPool
 
 
-def prepare(editor: Editor, chosen: Callable[[onnx.NodeProto], bool]) -> None:
-    """Fold normalizations into the layers before them, and move Relu and Clip before MaxPool.
+def prepare(editor: Editor, chosen: Callable[[onnx.NodeProto], bool], whole: bool = True) -> None:
+    """Fold normalizations into the layers before them, move Relu and Clip before MaxPool, and
+    multiply instead of dividing by constants.
 
-    `chosen`: the layers that will be converted; others stay as they are.
+    `chosen`: the layers that will be converted; others stay as they are, and divisions too unless
+    the `whole` model is converted.
     """
     _float_weights(editor, chosen)
+    if whole:
+        _multiply(editor)
     for node in [n for n in editor.nodes if kind(n) == "BatchNormalization"]:
         _fold_normalization(editor, node, chosen)
     readers, producers = editor.readers(), editor.producers()
@@ -34,6 +38,17 @@ def prepare(editor: Editor, chosen: Callable[[onnx.NodeProto], bool]) -> None:
             pool.input[0], pool.output[0] = between, result
             readers, producers = editor.readers(), editor.producers()
     editor.sort()
+
+
+def _multiply(editor: Editor) -> None:
+    """Write divisions as multiplications by float32 reciprocals, which are whole numbers times
+    powers of two: exact arithmetic needs fewer bits for them."""
+    for node in editor.nodes:
+        divisor = editor.constants.get(node.input[1]) if kind(node) == "Div" else None
+        if divisor is not None and divisor.dtype == np.float32 and divisor.all():
+            node.op_type = "Mul"
+            factor = (1 / divisor.astype(np.float64)).astype(np.float32)
+            node.input[1] = editor.constant(factor, f"{node.input[1]}_reciprocal")
 
 
 def weights_of(editor: Editor, node: onnx.NodeProto) -> np.ndarray | None:

@@ -11,28 +11,24 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from hwgen.errors import ModelError
-from hwgen.formats import Block, parse
-from hwgen.formats.codec import WHOLE
-from hwgen.frontend.convert.dialects import bounds, own_quantized
-from hwgen.frontend.convert.editor import HWGEN, QONNX
-from hwgen.frontend.ops_qonnx import DOMAINS as QONNX_DOMAINS
-from hwgen.frontend.ops_qonnx import MODES
-from hwgen.frontend.ops_quantize import along
+from hwgen.formats import encode
+from hwgen.frontend.convert.dialects import BIPOLAR, FLOAT, QUANT, bounds, dequantized, quantized
+from hwgen.frontend.convert.editor import HWGEN
+from hwgen.frontend.ops_quantize import FLOATS, along
 
 
 class Quantize(OpRun):
-    """hwgen.Quantize(x, scale), attribute `format`; blocks, whose axis the layer behind knows, stay
-    as they are."""
+    """Our own Quantize and QONNX's quantizers; blocks, whose axis the layer behind knows, stay as
+    they are."""
 
     op_domain = HWGEN
 
-    def _run(self, x, scale, format=None):
-        fmt = parse(format)
-        return (x if isinstance(fmt, Block) else own_quantized(x, scale, fmt),)
+    def _run(self, x, *arrays, **_):
+        return (quantized(self.onnx_node, x, list(arrays)),)
 
 
 class QuantizeLinear(OpRun):
-    """Of integers, in every opset and in onnxruntime's own domain."""
+    """In every opset and in onnxruntime's own domain."""
 
     op_domain = ""
 
@@ -40,6 +36,8 @@ class QuantizeLinear(OpRun):
         kind = np.dtype(np.uint8) if zero is None else zero.dtype
         if zero is None and output_dtype:
             kind = helper.tensor_dtype_to_np_dtype(output_dtype)
+        if fmt := FLOATS.get(kind.name):
+            return (encode(fmt, x / along(scale, axis, x.shape)).astype(np.uint8).view(kind),)
         digits = kind.name.lstrip("uint")
         low, high = bounds(int(digits), not kind.name.startswith("u"), False)
         zero = np.zeros((), np.float32) if zero is None else zero.astype(np.float32)
@@ -52,40 +50,16 @@ class DequantizeLinear(OpRun):
 
     op_domain = ""
 
-    def _run(self, codes, scale, zero=None, axis=1, block_size=0, **_):
-        zero = np.zeros((), np.int64) if zero is None else zero.astype(np.int64)
-        scale, zero = (along(a, axis, codes.shape, block_size) for a in (scale, zero))
-        return (((codes.astype(np.int64) - zero) * scale).astype(np.float32),)
-
-
-class Quant(OpRun):
-    """QONNX's Quant(x, scale, zero point, bits)."""
-
-    op_domain = QONNX
-
-    def _run(self, x, scale, zero, bits, signed=None, narrow=None, rounding_mode=None):
-        low, high = bounds(int(np.ravel(bits)[0]), signed in (None, 1), bool(narrow))
-        whole = WHOLE[MODES[(rounding_mode or "ROUND").upper()]]
-        codes = np.clip(whole(x / scale + zero), low, high)
-        return (((codes - zero) * scale).astype(np.float32),)
-
-
-class BipolarQuant(OpRun):
-    """QONNX's BipolarQuant(x, scale)."""
-
-    op_domain = QONNX
-
-    def _run(self, x, scale):
-        return (np.where(x >= 0, scale, -scale).astype(np.float32),)
+    def _run(self, codes, scale, zero=None, **_):
+        return (dequantized(self.onnx_node, [codes, scale, zero]),)
 
 
 def _own_ops() -> list[type[OpRun]]:
     """The ops in all domains they are known by."""
     found: list[type[OpRun]] = [Quantize, QuantizeLinear, DequantizeLinear]
-    for domain in QONNX_DOMAINS:
-        for op in (Quant, BipolarQuant):
-            found.append(type(op.__name__, (op,), {"op_domain": domain}))
-        found.append(type("IntQuant", (Quant,), {"op_domain": domain}))
+    for name in sorted(QUANT | BIPOLAR | FLOAT):
+        domain, _, op = name.rpartition(".")
+        found.append(type(op, (Quantize,), {"op_domain": domain}))
     return found
 
 

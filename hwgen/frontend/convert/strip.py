@@ -175,9 +175,11 @@ class _Strip:
         name = zero.dtype.name
         if not given and (output := attribute(node, "output_dtype", 0)):
             name = onnx.TensorProto.DataType.Name(output).lower()
+        if name.startswith("float"):
+            return Grid(scale, zero.astype(np.float64), -np.inf, np.inf)
         digits = name.lstrip("uint")
         if not digits.isdigit():
-            raise ModelError(f"node {node.name!r}: quantizes to {name}; integers are supported")
+            raise ModelError(f"node {node.name!r}: quantizes to {name}, which is not supported")
         reach = bounds(int(digits), not name.startswith("u"), False)
         return Grid(scale, zero.astype(np.float64), *reach)
 
@@ -192,6 +194,7 @@ class _Strip:
     def _dequantize(self, node: onnx.NodeProto, grid: Grid, source: str) -> str:
         scale = self._constant(node, 1)
         zero = self._constant(node, 2) if len(node.input) > 2 else np.zeros(())
+        zero = zero.astype(np.float64)
         if not (np.array_equal(scale, grid.scale) and np.array_equal(zero, grid.zero)):
             raise ModelError(
                 f"node {node.name!r}: its scale or zero point is not that of the QuantizeLinear "

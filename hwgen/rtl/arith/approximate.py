@@ -9,7 +9,7 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import Approximate, Float
-from hwgen.rtl.arith.shift import leading_zeros, shift_left, shift_right
+from hwgen.rtl.arith.shift import leading_zeros, magnitude, normalize, shift_left, shift_right
 from hwgen.rtl.arith.stages import Stages
 from hwgen.rtl.arith.unrounded import Unrounded
 
@@ -98,13 +98,16 @@ class ApproximateAdd(wiring.Component):
     With `exact` the shift is by the number of leading zeros, what an-k-λ is to be compared with.
 
     Latency: `stages` cycles of `i_ce`; initiation interval: 1. Parameters: `shape`, of operands and
-    result; `stages`, registers behind the steps of CUTS in that order; `exact`. Members: `i_ce`
-    (with stages only), `i_a`, `i_b`, `o`: partial sums.
+    result; `stages`, registers behind the steps of CUTS in that order; `exact`; `prefix`: an adder
+    for gates rather than for carry chains. Members: `i_ce` (with stages only), `i_a`, `i_b`, `o`:
+    partial sums.
     Tested: random and cancelling operands, several k, λ and widths, against the golden.
     """
 
-    def __init__(self, shape: PartialSum, stages: int = 0, exact: bool = False) -> None:
-        self.shape, self._exact = shape, exact
+    def __init__(
+        self, shape: PartialSum, stages: int = 0, exact: bool = False, prefix: bool = False
+    ) -> None:
+        self.shape, self._exact, self._prefix = shape, exact, prefix
         self.latency = self.stages = stages
         layout = shape.layout
         members = {"i_ce": In(1)} if stages else {}
@@ -151,6 +154,9 @@ class ApproximateAdd(wiring.Component):
         """The sum's magnitude, a carry on top, and its sign."""
         bits = self.shape.psum.bits
         sign, sub = flags
+        if self._prefix:
+            total, negative = magnitude(m, big, aligned, sub)
+            return total, sign ^ negative
         other = Cat(aligned, Const(0, 1)) ^ sub.replicate(bits + 1)
         total = _signal(m, (big + other + sub)[: bits + 1], "total")
         negative = sub & total[bits]
@@ -172,9 +178,8 @@ class ApproximateAdd(wiring.Component):
 
     def _count(self, m: Module, total: Value, exp: Value) -> tuple[Value, Value]:
         """By the number of leading zeros."""
-        zeros, found = leading_zeros(m, total)
-        out = shift_left(m, total, zeros)[1:]
-        return self._zero(m, out, _signal(m, exp + 1 - zeros, "moved"), found)
+        out, zeros = normalize(m, total)
+        return self._zero(m, out[1:], _signal(m, exp + 1 - zeros, "moved"), out[-1])
 
     def _zero(self, m: Module, sig: Value, exp: Value, some: Value) -> tuple[Value, Value]:
         """Zero has exponent 0."""

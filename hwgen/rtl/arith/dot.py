@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from amaranth.hdl import Const, Module, Mux, Shape, Signal
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
@@ -24,19 +26,33 @@ class Dot(wiring.Component):
     least product.
 
     Registers before and behind every product and behind every level of the adder tree: products
-    map to DSP blocks, and neither a memory nor an adder shares a cycle with a multiplier. A product
-    with a weight of CHOICES is x, 0 or ~x, and what ~x lacks of -x is the carry into an adder of
-    the tree, which has one adder fewer than there are products. Latency: `latency` cycles of
-    `i_ce`. Initiation interval: 1.
+    map to DSP blocks, and neither a memory nor an adder shares a cycle with a multiplier. With
+    `stages` as many of these registers, evenly spread, the last at the output; 0 is combinational.
+    Products of an `arithmetic` are its multipliers in lookup tables. A product with a weight of
+    CHOICES is x, 0 or ~x, and what ~x lacks of -x is the carry into an adder of the tree, which has
+    one adder fewer than there are products. Latency: `stages`, by default `latency(lanes)`, cycles
+    of `i_ce`. Initiation interval: 1.
 
-    Members: `i_ce`: clock enable; `i_x`, `i_w`: arrays of `lanes`; `o`: the sum.
+    Members: `i_ce`: clock enable, where there are registers; `i_x`, `i_w`: arrays of `lanes`; `o`:
+    the sum.
     """
 
-    def __init__(self, x: Code, w: Code, lanes: int, arithmetic: Arithmetic | None = None):
+    def __init__(
+        self,
+        x: Code,
+        w: Code,
+        lanes: int,
+        arithmetic: Arithmetic | None = None,
+        stages: int | None = None,
+    ) -> None:
         self._lanes, self._choice, self._arithmetic = lanes, CHOICES.get(w), arithmetic
+        places = self.latency(lanes)
+        stages = places if stages is None else stages
+        ends = [k * stages // places for k in range(places + 1)]
+        self._registers = [b - a for a, b in pairwise(ends)]  # behind each step
         super().__init__(
             {
-                "i_ce": In(1),
+                **({"i_ce": In(1)} if stages else {}),
                 "i_x": In(data.ArrayLayout(shape_of(x), lanes)),
                 "i_w": In(data.ArrayLayout(shape_of(w), lanes)),
                 "o": Out(self.sum_shape(x, w, lanes, arithmetic)),
@@ -63,23 +79,25 @@ class Dot(wiring.Component):
         m = Module()
         level, carries = [], []
         for k in range(self._lanes):
-            x = self._register(m, self.i_x[k], f"x{k}")
-            w = self._register(m, self.i_w[k], f"w{k}")
+            x = self._step(m, 0, self.i_x[k], f"x{k}")
+            w = self._step(m, 0, self.i_w[k], f"w{k}")
             product, carry = self._product(m, x, w)
             if k == 0:  # there is no adder for its carry
                 product = product if carry is None else product + carry
             elif carry is not None:
-                carries.append(self._register(m, carry, f"carry{k}"))
-            level.append(self._register(m, product, f"product{k}"))
+                carries.append(self._step(m, 1, carry, f"carry{k}"))
+            level.append(self._step(m, 1, product, f"product{k}"))
         depth = 0
         while len(level) > 1:
             depth += 1
             pairs = [level[k : k + 2] for k in range(0, len(level), 2)]
             level = [
-                self._register(m, self._sum(pair, carries), f"sum{depth}_{k}")
+                self._step(m, 1 + depth, self._sum(pair, carries), f"sum{depth}_{k}")
                 for k, pair in enumerate(pairs)
             ]
-            carries = [self._register(m, c, f"carry{depth}_{k}") for k, c in enumerate(carries)]
+            carries = [
+                self._step(m, 1 + depth, c, f"carry{depth}_{k}") for k, c in enumerate(carries)
+            ]
         m.d.comb += self.o.eq(level[0])
         return m
 
@@ -104,8 +122,15 @@ class Dot(wiring.Component):
         # One bit below the operands makes the carry, without another adder.
         return ((a.shift_left(1) | 1) + (b.shift_left(1) | carries.pop())).shift_right(1)
 
-    def _register(self, m: Module, value, name: str) -> Signal:
-        register = Signal(value.shape(), name=name)
-        with m.If(self.i_ce):
-            m.d.sync += register.eq(value)
-        return register
+    def _step(self, m: Module, step: int, value, name: str) -> Signal:
+        """A value behind the registers of a step."""
+        if not self._registers[step]:  # apart: Yosys makes larger circuits of sums of sums
+            apart = Signal(value.shape(), name=name, attrs={"keep": 1})
+            m.d.comb += apart.eq(value)
+            return apart
+        for _ in range(self._registers[step]):
+            register = Signal(value.shape(), name=name)
+            with m.If(self.i_ce):
+                m.d.sync += register.eq(value)
+            value = register
+        return value

@@ -46,10 +46,7 @@ class FloatAdd(wiring.Component):
         stages: int = 0,
         flush: bool = False,
     ) -> None:
-        if not isinstance(a, Float) or a.unit < fmt.unit or a.emax > fmt.emax + 1:
-            raise ValueError(f"a must be a float whose exponents {fmt} has, not {a}")
-        if stages < 0:
-            raise ValueError(f"stages must be 0 or more, not {stages!r}")
+        self.validate(fmt, a, stages)
         self.fmt, self.a, self.b, self.flush = fmt, a, b, flush
         self.latency = self.stages = stages
         self._shape = Unrounded.fields_of(b, flush) if isinstance(b, Float) else b
@@ -57,6 +54,14 @@ class FloatAdd(wiring.Component):
         width = b.bits if isinstance(b, Float) else b.layout.size
         super().__init__({**members, "i_a": In(a.bits), "i_b": In(width), "o": Out(fmt.bits)})
         self._window()
+
+    @staticmethod
+    def validate(fmt: Float, a: Float, stages: int) -> None:
+        """Raise `ValueError` for parameters that no adder can have."""
+        if stages < 0:
+            raise ValueError(f"stages must be 0 or more, not {stages!r}")
+        if not isinstance(a, Float) or a.unit < fmt.unit or a.emax > fmt.emax + 1:
+            raise ValueError(f"a must be a float whose exponents {fmt} has, not {a}")
 
     def _window(self) -> None:
         """The window's bits: `low` is the place of its least significant bit before the sticky one,

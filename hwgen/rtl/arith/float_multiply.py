@@ -10,7 +10,7 @@ from amaranth.lib import data
 
 from hwgen.formats import Arithmetic, Float
 from hwgen.rtl.arith.booth import booth
-from hwgen.rtl.arith.piecewise import piecewise
+from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.shift import leading_zeros, shift_left, shift_right
 from hwgen.rtl.arith.unrounded import Unrounded, specials, unpack
 
@@ -39,7 +39,7 @@ def float_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     """
     fmt, other = _formats(arith)
     if arith.multiplier != "exact":
-        return unpack(m, fmt, piecewise(m, fmt, arith.multiplier, x, w))
+        return unpack(m, fmt, coded_product(m, arith, x, w))
     a, b = unpack(m, fmt, x), unpack(m, other, w)
     parts = Signal(product_parts(arith).layout)
     nan = a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())
@@ -73,7 +73,7 @@ def rounded_product(
     fmt, other = _formats(arith)
     code = Signal(fmt.bits)
     if arith.multiplier != "exact":
-        m.d.comb += code.eq(cut(piecewise(m, fmt, arith.multiplier, x, w, saturate)))
+        m.d.comb += code.eq(cut(coded_product(m, arith, x, w, saturate)))
         return code
     zero, infinite, nan = (cut(flag) for flag in _classes(fmt, other, x, w, flush))
     sign = cut(x[-1] ^ w[-1])

@@ -22,8 +22,8 @@ from hwgen.formats import (
     default_accumulator,
 )
 from hwgen.rtl.arith.booth import booth
+from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.float_multiply import rounded_product
-from hwgen.rtl.arith.piecewise import piecewise
 from hwgen.rtl.arith.stages import Stages
 
 TABLE = 6  # bits of two magnitudes whose product is a table: a LUT per bit
@@ -57,7 +57,7 @@ def fixed_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     x, w = (code.as_signed() if f.signed else code.as_unsigned() for f, code in ((a, x), (b, w)))
     if isinstance(a, Float) and isinstance(b, Float):
         if arith.multiplier != "exact":
-            return _fixed(m, a, piecewise(m, a, arith.multiplier, x, w))
+            return _fixed(m, a, coded_product(m, arith, x, w))
         return _floats(m, a, b, x, w, dsp)
     if isinstance(b, Bipolar):
         return _negated(m, x, w[0])

@@ -19,7 +19,7 @@ def offset(fmt: Float, multiplier: str) -> int:
 
 
 def piecewise(
-    m: Module, fmt: Float, multiplier: str, a: Value, b: Value, saturate: bool = True
+    multiplier: str, m: Module, fmt: Float, a: Value, b: Value, saturate: bool = True
 ) -> Signal:
     """The code of a product by "lmul", "lmul-raw", "pam" or "pam-c". Combinational.
 

@@ -17,11 +17,11 @@ class RoundingDot(wiring.Component):
     it.
 
     Registers before and behind the products; a tree of adders for the products of a word, each
-    rounded before where there are several; an adder
-    in whose stages ADDER_STAGES partial sums take turns, so that a word can come every cycle; and
-    an adder for each level of the tree that merges them: it adds every value to the one before, and
-    what it makes of a row's last word is the one that counts. Latency: `latency` cycles of
-    `i_ce` from a row's last word to `o`. Initiation interval: a word per cycle.
+    rounded before where there are several; an adder in whose stages ADDER_STAGES partial sums take
+    turns, so that a word can come every cycle; and an adder for each level of the tree that merges
+    them: it adds every value to the one before, and what it makes of a row's last word is the one
+    that counts. Latency: `latency` cycles of `i_ce` from a row's last word to `o`. Initiation
+    interval: a word per cycle.
 
     Members: `i_ce`: clock enable; `i_valid`, `i_first`: a word is there, and begins a row; `i_x`,
     `i_w`: codes; `i_start`: where `biased` the code that this row's sum begins with; `o`: its code.
@@ -46,9 +46,8 @@ class RoundingDot(wiring.Component):
     @staticmethod
     def latency(arithmetic: Arithmetic, lanes: int, words: int) -> int:
         """Cycles from a row's last operands to its sum."""
-        levels = (
-            (lanes - 1).bit_length() + (lanes > 1) + 1 + (min(words, ADDER_STAGES) - 1).bit_length()
-        )
+        tree = (lanes - 1).bit_length() + (lanes > 1)
+        levels = tree + 1 + (min(words, ADDER_STAGES) - 1).bit_length()
         finishing = isinstance(arithmetic.accumulator, Approximate)
         return 2 + levels * ADDER_STAGES + finishing
 
@@ -101,7 +100,10 @@ class RoundingDot(wiring.Component):
             place, more = Signal(range(ADDER_STAGES)), Signal()
             here = Mux(first, 0, place)
             with m.If(self.i_ce & valid):
-                m.d.sync += [place.eq(here + 1), more.eq((more & ~first) | (here == 3))]
+                m.d.sync += [
+                    place.eq(here + 1),
+                    more.eq((more & ~first) | (here == ADDER_STAGES - 1)),
+                ]
             came, there = self._delayed(m, valid, ADDER_STAGES), here
             for _ in range(ADDER_STAGES):
                 there = self._register(m, there)

@@ -11,9 +11,9 @@ from amaranth.lib import data
 from hwgen.formats import Approximate, Arithmetic, Float
 from hwgen.ir import ADDER_STAGES
 from hwgen.rtl.arith.approximate import ApproximateAdd, PartialSum
+from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.float_add import FloatAdd
 from hwgen.rtl.arith.fma import product, product_shape
-from hwgen.rtl.arith.piecewise import piecewise
 from hwgen.rtl.arith.unrounded import Unrounded, fields
 from hwgen.rtl.stream import register
 
@@ -34,7 +34,7 @@ class FloatSums:
     def adder(self, fused: bool, stages: int = ADDER_STAGES) -> tuple[str, Callable[[], FloatAdd]]:
         """The name of a module that adds two sums, or a sum and a product; and what makes it."""
         if not fused:
-            return float_adder(self.result)
+            return float_adder(self.result, stages)
         name, shape = module_name("fma", str(self._arithmetic)), _shape(self._arithmetic)
         return name, lambda: FloatAdd(self.result, self.result, shape, stages)
 
@@ -89,9 +89,9 @@ def adders(arithmetic: Arithmetic) -> dict[str, Callable]:
     return dict(sums.adder(fused) for fused in (True, False))
 
 
-def float_adder(fmt: Float) -> tuple[str, Callable[[], FloatAdd]]:
+def float_adder(fmt: Float, stages: int = ADDER_STAGES) -> tuple[str, Callable[[], FloatAdd]]:
     """The name of a module that adds two floats, and what makes it."""
-    return module_name("add", str(fmt)), lambda: FloatAdd(fmt, fmt, fmt, stages=ADDER_STAGES)
+    return module_name("add", str(fmt)), lambda: FloatAdd(fmt, fmt, fmt, stages)
 
 
 def module_name(kind: str, what: str) -> str:
@@ -109,7 +109,7 @@ def _shape(arithmetic: Arithmetic) -> Unrounded:
 def _product(m: Module, arithmetic: Arithmetic, x, w) -> data.View:
     """The product of two codes, not rounded: exact, or what lmul or pam make of them."""
     if arithmetic.multiplier != "exact":
-        return fields(m, arithmetic.x, piecewise(m, arithmetic.x, arithmetic.multiplier, x, w))
+        return fields(m, arithmetic.x, coded_product(m, arithmetic, x, w))
     return product(m, arithmetic.x, arithmetic.w, x, w, False)
 
 

@@ -1,0 +1,119 @@
+"""The ONNX node that a lowering function works with."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper
+
+from hwgen.errors import ConfigError, ModelError
+from hwgen.formats import Arithmetic, parse_arithmetic
+from hwgen.frontend.values import (
+    Blocked,
+    Codes,
+    Constant,
+    Hosted,
+    Real,
+    Value,
+)
+
+if TYPE_CHECKING:
+    from hwgen.frontend.context import Context
+
+ARITH = "hwgen.arith"  # key of the metadata of nodes
+
+
+class Node:
+    """An ONNX node with its inputs' values. Attributes that nothing reads are refused by
+    `unread`."""
+
+    def __init__(
+        self,
+        name: str,
+        proto: onnx.NodeProto,
+        inputs: list[Value | None],
+        opset: int,
+        context: Context,
+    ) -> None:
+        self.name, self.op, self.inputs, self.opset, self.context = (
+            name,
+            proto.op_type,
+            inputs,
+            opset,
+            context,
+        )
+        self.outputs = len(proto.output)
+        self._attributes = {a.name: a for a in proto.attribute}
+        self._metadata = {entry.key: entry.value for entry in proto.metadata_props}
+
+    @property
+    def arith(self) -> Arithmetic | None:
+        """The arithmetic that a conversion noted in the node's metadata."""
+        text = self._metadata.get(ARITH)
+        if text is None:
+            return None
+        try:
+            return parse_arithmetic(text)
+        except ConfigError as error:
+            raise ModelError(f"its metadata {ARITH}: {error}") from error
+
+    def having(self, *inputs: Value | None, **attributes) -> Node:
+        """The same node with other inputs, and other attributes where any are given."""
+        other = copy(self)
+        other.inputs = list(inputs)
+        if attributes:
+            other._attributes = {k: helper.make_attribute(k, v) for k, v in attributes.items()}
+        return other
+
+    def attribute(self, name: str, default=None):
+        """An attribute's value."""
+        found = self._attributes.pop(name, None)
+        if found is None:
+            return default
+        value = helper.get_attribute_value(found)
+        return value.decode() if isinstance(value, bytes) else value
+
+    def has(self, name: str) -> bool:
+        """Whether an attribute is there and not 0."""
+        found = self._attributes.get(name)
+        return found is not None and helper.get_attribute_value(found) != 0
+
+    def unread(self) -> list[str]:
+        """Attributes nothing has read."""
+        return sorted(self._attributes)
+
+    def input(self, k: int) -> Value | None:
+        """Input `k`, None where it is left out."""
+        return self.inputs[k] if k < len(self.inputs) else None
+
+    def real(self, k: int) -> Real:
+        """Input `k`, which must be quantized."""
+        value = self.input(k)
+        if isinstance(value, Hosted):
+            raise ModelError(
+                f"reads the result of {value.operations[0][0]}, which the host computes; that is "
+                f"supported at the end of the model"
+            )
+        if isinstance(value, Blocked):
+            raise ModelError(value.unread)
+        if isinstance(value, Codes):
+            raise ModelError(
+                f"input {k} holds integers ({value.fmt}), whose arithmetic is not supported; put "
+                f"a DequantizeLinear before it"
+            )
+        if not isinstance(value, Real):
+            raise ModelError(
+                f"input {k} is not quantized; quantize the model with QuantizeLinear and "
+                "DequantizeLinear pairs, for example with onnxruntime.quantization.quantize_static"
+            )
+        return value
+
+    def constant(self, k: int, what: str) -> np.ndarray:
+        """Input `k`, which must be a constant."""
+        value = self.input(k)
+        if not isinstance(value, Constant):
+            raise ModelError(f"its {what} must be a constant")
+        return value.array
