@@ -1,3 +1,4 @@
+# amaranth: UnusedElaboratable=no
 """Multipliers: golden against outside oracles and definitions, hardware against golden."""
 
 from __future__ import annotations
