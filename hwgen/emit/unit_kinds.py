@@ -37,9 +37,8 @@ class Unit:
 
 def multiplier(arith: Arithmetic, stages: int, _lanes: int) -> Unit:
     """o = i_x * i_w."""
-    component = Multiplier(arith, stages)
-    x, w = _pairs(arith.x, arith.w)
-    return Unit(component, stages, {"i_x": x, "i_w": w}, multiplied(arith, x, w))
+    x, w = _pairs(arith.x, arith.w)  # refuses before there is a component
+    return Unit(Multiplier(arith, stages), stages, {"i_x": x, "i_w": w}, multiplied(arith, x, w))
 
 
 def accumulator(arith: Arithmetic, stages: int, _lanes: int) -> Unit:
