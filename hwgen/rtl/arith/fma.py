@@ -96,9 +96,9 @@ class ApproximateFma(wiring.Component):
     ) -> None:
         self.x, self.w, self.flush, self._gates = x, w, flush, gates
         self.latency = self.stages = stages
+        self._adder = exact, gates, anticipate
         self._product = product_shape(x, w, flush)
         self.shape = PartialSum.of(psum, self._product)
-        self._add = ApproximateAdd(self.shape, stages, exact, gates, anticipate)
         members = {"i_ce": In(1)} if stages else {}
         layout = self.shape.layout
         members |= {"i_a": In(x.bits), "i_b": In(w.bits), "i_c": In(layout), "o": Out(layout)}
@@ -108,7 +108,7 @@ class ApproximateFma(wiring.Component):
         """The product, then the sum."""
         m = Module()
         exact = product(m, self.x, self.w, self.i_a, self.i_b, self.flush, self._gates)
-        m.submodules.add = add = self._add
+        m.submodules.add = add = ApproximateAdd(self.shape, self.stages, *self._adder)
         if self.stages:
             m.d.comb += add.i_ce.eq(self.i_ce)
         entered = self.shape.enter(m, self._product, exact)
