@@ -35,7 +35,14 @@ def unit_files(
         "arithmetic": str(arith),
         "top": name,
         "latency": unit.latency,
-        "ports": {port: {"bits": s.width, "signed": s.signed} for port, s in ports.items()},
+        "ports": {
+            **{port: {"bits": 1} for port in ("clk", "rst", "i_ce") if unit.latency},
+            **{
+                port: {"bits": s.width, "signed": s.signed}
+                | ({"format": unit.formats[port]} if port in unit.formats else {})
+                for port, s in ports.items()
+            },
+        },
         "vectors": len(unit.expected),
         "hwgen": metadata.version("hwgen"),
     }

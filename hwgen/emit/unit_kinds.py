@@ -17,7 +17,7 @@ from hwgen.golden.multiply import multiplied
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.fma import Fma
 from hwgen.rtl.arith.mac import Mac
-from hwgen.rtl.arith.multiply import Multiplier
+from hwgen.rtl.arith.multiply import Multiplier, fixed_unit
 from hwgen.rtl.arith.rounding_tree import RoundingTree
 
 PAIRS = 1 << 16  # operands of at most so many pairs are all tried
@@ -27,18 +27,22 @@ RANDOM = 4096  # pairs of wider ones, besides corners
 @dataclass(frozen=True)
 class Unit:
     """A component with ports `o`, operands, and `i_ce` where it has a latency; what goes into it
-    (codes by port, in order) and what must come out."""
+    (codes by port, in order) and what must come out; `formats` of the numbers by port."""
 
     component: wiring.Component
     latency: int
     operands: Mapping[str, np.ndarray]
     expected: np.ndarray
+    formats: Mapping[str, str]
 
 
 def multiplier(arith: Arithmetic, stages: int, _lanes: int) -> Unit:
     """o = i_x * i_w."""
     x, w = _pairs(arith.x, arith.w)  # refuses before there is a component
-    return Unit(Multiplier(arith, stages), stages, {"i_x": x, "i_w": w}, multiplied(arith, x, w))
+    result = str(arith.x) if isinstance(arith.x, Float) else _sum(arith)
+    formats = {"i_x": str(arith.x), "i_w": str(arith.w), "o": result}
+    expected = multiplied(arith, x, w)
+    return Unit(Multiplier(arith, stages), stages, {"i_x": x, "i_w": w}, expected, formats)
 
 
 def accumulator(arith: Arithmetic, stages: int, _lanes: int) -> Unit:
@@ -54,7 +58,9 @@ def accumulator(arith: Arithmetic, stages: int, _lanes: int) -> Unit:
     )
     component = Mac(arith, bits, registered=bool(stages))
     operands = {"i_clear": clear.astype(np.int64), "i_a": a, "i_b": b}
-    return Unit(component, component.latency, operands, running_sums(arith, a, b, clear))
+    expected = running_sums(arith, a, b, clear)
+    formats = {"i_a": str(arith.x), "i_b": str(arith.w), "o": _sum(arith)}
+    return Unit(component, component.latency, operands, expected, formats)
 
 
 def fused(arith: Arithmetic, stages: int, _lanes: int) -> Unit:
@@ -69,7 +75,9 @@ def fused(arith: Arithmetic, stages: int, _lanes: int) -> Unit:
     c = np.random.default_rng(1).permutation(np.resize(_pairs(fmt, fmt)[0], len(a)))
     numbers = multiply_add(fmt, x, w, decode(x, a), decode(w, b), decode(fmt, c))
     expected = encode(fmt, numbers, saturate=False)
-    return Unit(Fma(fmt, x, w, stages), stages, {"i_a": a, "i_b": b, "i_c": c}, expected)
+    operands = {"i_a": a, "i_b": b, "i_c": c}
+    formats = {"i_a": str(x), "i_b": str(w), "i_c": str(fmt), "o": str(fmt)}
+    return Unit(Fma(fmt, x, w, stages), stages, operands, expected, formats)
 
 
 def dot(arith: Arithmetic, stages: int, lanes: int) -> Unit:
@@ -84,7 +92,17 @@ def dot(arith: Arithmetic, stages: int, lanes: int) -> Unit:
     else:
         component, latency = Dot(arith.x, arith.w, lanes, arith, stages), stages
     operands = {"i_x": _packed(x, arith.x.bits), "i_w": _packed(w, arith.w.bits)}
-    return Unit(component, latency, operands, word_sum(arith, x, w))
+    formats = {"i_x": str(arith.x), "i_w": str(arith.w), "o": _sum(arith)}
+    return Unit(component, latency, operands, word_sum(arith, x, w), formats)
+
+
+def _sum(arith: Arithmetic) -> str:
+    """The format of a sum: a float's name, or an integer in units of the least product."""
+    if isinstance(arith.accumulator, Approximate):
+        return str(arith.accumulator.result)
+    if isinstance(arith.accumulator, Float):
+        return str(arith.accumulator)
+    return f"integer * 2**{fixed_unit(arith)}"
 
 
 # What makes a unit of an arithmetic, a number of stages and of lanes, by the name of its kind.

@@ -18,7 +18,7 @@ GRAMMAR = "FORMAT[xWEIGHTFORMAT][:MULTIPLIER][+ACCUMULATOR]"
 MULTIPLIERS = {
     "exact": "exact",
     "lmul": "L-Mul, a sum of codes; zero, subnormals, overflow and underflow guarded",
-    "lmul-raw": "L-Mul, a sum of codes, without guards",
+    "lmul-raw": "L-Mul, a sum of codes, without guards: for units alone, zeros are wrong",
     "pam": "piecewise affine, a sum of codes",
     "pam-c": "piecewise affine, a sum of codes compensated for its mean error",
 }

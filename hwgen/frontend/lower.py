@@ -45,7 +45,7 @@ from hwgen.frontend.values import (
     Value,
     shape,
 )
-from hwgen.ir import Graph, OutputPort
+from hwgen.ir import Graph, Linear, OutputPort
 
 LOWER = {
     **ops_quantize.LOWER,
@@ -181,7 +181,10 @@ def _node(walk: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
         if isinstance(value, Unknown) and not all(_fixed(v) for v in inputs):
             value = standin.stand_in(walk.context, *walk.inferred.get(output, (0, ())))
         walk.values[output] = value
-    made = [type(n).__name__ for n in walk.context.graph.nodes[before:]]
+    made = [
+        f"Linear {n.arithmetic}" if isinstance(n, Linear) and n.arithmetic else type(n).__name__
+        for n in walk.context.graph.nodes[before:]
+    ]
     known = [v for v in outputs if not isinstance(v, Unknown)]
     walk.rows.append(
         Row(

@@ -200,10 +200,14 @@ def _ordered(fmt: Float, code: int) -> int:
     return -(code - fmt.sign) if code & fmt.sign else code
 
 
-def _clamped(fmt: Float, code, low: int, high: int):
-    """The code of a finite number within two others."""
+def _clamped(fmt: Float, code, low: int, high: int) -> Value:
+    """The code of a finite number within two others; without comparisons that are always true."""
     size, negative = code[:-1], code[-1]
     least, most = _ordered(fmt, low), _ordered(fmt, high)
-    below = (negative & (size > -least)) if least < 0 else (negative | (size < least))
-    above = (~negative | (size < -most)) if most < 0 else (~negative & (size > most))
-    return Mux(below, low, Mux(above, high, code))
+    if -least < fmt.largest_code:
+        below = (negative & (size > -least)) if least < 0 else negative
+        code = Mux(below | (size < least) if least > 0 else below, low, code)
+    if most < fmt.largest_code:
+        above = (~negative & (size > most)) if most >= 0 else ~negative
+        code = Mux(above | (size < -most) if most < 0 else above, high, code)
+    return code

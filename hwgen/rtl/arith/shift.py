@@ -12,7 +12,8 @@ def leading_zeros(m: Module, value: Value) -> tuple[Value, Value]:
     level = [(Const(0, 0), bit) for bit in [*Const(0, width - len(value)), *value]]
     while len(level) > 1:  # a node: the count within it, whether it has a 1
         level = [
-            (Cat(Mux(high, count, below), ~high), high | low)
+            # The count of a single bit has no bits: tools don't take wires without.
+            (Cat(Mux(high, count, below) if len(count) else (), ~high), high | low)
             for (below, low), (count, high) in zip(level[::2], level[1::2], strict=True)
         ]
         level = [(_named(m, count), _named(m, found)) for count, found in level]
