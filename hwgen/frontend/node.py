@@ -108,7 +108,8 @@ class Node:
             raise ModelError(
                 f"input {k} is not quantized; quantize the model with QuantizeLinear and "
                 "DequantizeLinear pairs, for example with "
-                "onnxruntime.quantization.quantize_static, or let hwgen do it: --arith int8 --calibrate X.npz"
+                "onnxruntime.quantization.quantize_static, or let hwgen do it: --arith int8 "
+                "--calibrate X.npz"
             )
         return value
 

@@ -7,6 +7,7 @@ Compiling a simulation takes seconds, so many small networks share one: each has
 from __future__ import annotations
 
 import re
+from functools import cache
 
 import numpy as np
 import pytest
@@ -382,9 +383,13 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module", params=CASES)
-def together(request: pytest.FixtureRequest):
-    graphs = [make(seed) for make, seed in CASES[request.param]]
+# Large simulators, which cocotb builds a second time: one of each kind is enough.
+FAST_ALONE = {*float_graphs.CASES, *block_graphs.CASES} - {"floats_products", "blocks"}
+
+
+@cache
+def _prepared(name: str):
+    graphs = [make(seed) for make, seed in CASES[name]]
     graph = merge(graphs)
     rng = np.random.default_rng(7)
     codes = {}
@@ -392,6 +397,11 @@ def together(request: pytest.FixtureRequest):
         tensor = graph.tensors[port.tensor]
         codes[port.name] = random_codes(tensor.fmt, rng, (SAMPLES, tensor.elements))
     return graph, codes, golden.run(graph, codes), [interval(g) for g in graphs]
+
+
+@pytest.fixture(scope="module", params=CASES)
+def together(request: pytest.FixtureRequest):
+    return _prepared(request.param)
 
 
 def _equal(got: dict, expected: dict) -> None:
@@ -418,8 +428,9 @@ def test_random_stalls(together, seed: int) -> None:
 
 
 @pytest.mark.parametrize("seed", [None, 5])
-def test_cocotb(together, seed) -> None:
-    graph, codes, expected, _ = together
+@pytest.mark.parametrize("name", [name for name in CASES if name not in FAST_ALONE])
+def test_cocotb(name: str, seed) -> None:
+    graph, codes, expected, _ = _prepared(name)
     few = {name: c[:2] for name, c in codes.items()}
     result = engines.run(bundle_of(graph), few, engine="cocotb", stall=seed)
     _equal(result.codes, {name: c[:2] for name, c in expected.items()})
