@@ -10,6 +10,7 @@ import pytest
 
 import hwgen
 from benchmarks.table import ARITHMETICS, CALIBRATE, SAMPLES, hardware, models
+from hwgen.engines.tools import run
 from hwgen.formats.arithmetic import MULTIPLIERS
 from hwgen.golden import multiply
 from hwgen.rtl.arith import coded
@@ -58,3 +59,14 @@ if "HWGEN_MODELS" in os.environ:
         (model,) = models(["d01"])
         group = ["e4m3fn", "e4m3fn:lmul", "bf16:pam", "bf16+an-1-2"]
         check(model.path, model.inputs, model.labels, group)
+
+
+@pytest.mark.parametrize("arith", ["e2m1", "bf16", "e4m3fn:lmul+fp32", "bf16:pam+an-1-2", "mxfp4"])
+def test_lint(arith: str, tmp_path: Path) -> None:
+    """Verilator warns of nothing but what lint.vlt gives reasons for."""
+    path, inputs, _ = digits()
+    design = hwgen.compile(path, arith=arith, calibrate=inputs[:CALIBRATE], cycles=CYCLES)
+    design.save(tmp_path / "design")
+    files = ["lint.vlt", *(name for name in design.sources if name.endswith(".v"))]
+    command = ["verilator", "--lint-only", "-Wall", "--top-module", design.config.name, *files]
+    assert "%Warning" not in run(command, tmp_path / "design")
