@@ -13,8 +13,8 @@ from hwgen.golden.blocks import scaled
 from hwgen.golden.multiply import product
 from hwgen.ir import ADDER_STAGES, Linear
 
-# Products held at once: 32 MiB of float64.
-CHUNK = 1 << 22
+# Products held at once: 4 MiB of float64, beside some arrays of their size.
+CHUNK = 1 << 19
 FIELDS = ("sign", "exp", "sig")
 LIMB = 20  # bits: the sum of 4,096 products of two limbs and more is exact in float64
 
