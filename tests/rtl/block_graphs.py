@@ -13,8 +13,8 @@ from tests.floats import FloatBuilder
 
 FORMATS = [
     "mxfp8", "mxfp8-e5m2", "mxfp6", "mxfp6-e3m2", "mxfp4", "mxint8", "block<e2m1,5>",
-    "block<int4,16>", "block<e2m1,8>xblock<e2m3,8>", "block<int16,16>", "block<float<4,0,7,fnuz>,16>",
-    "block<e4m3fn,1>",
+    "block<int4,16>", "block<e2m1,8>xblock<e2m3,8>", "block<int16,16>",
+    "block<float<4,0,7,fnuz>,16>", "block<e4m3fn,1>",
 ]  # fmt: skip
 
 
