@@ -10,7 +10,17 @@ import numpy as np
 from amaranth.lib import wiring
 
 from hwgen.errors import ConfigError
-from hwgen.formats import Approximate, Arithmetic, Block, Float, Format, Int, decode, encode
+from hwgen.formats import (
+    Approximate,
+    Arithmetic,
+    Block,
+    Float,
+    Format,
+    Int,
+    decode,
+    encode,
+    random_codes,
+)
 from hwgen.golden.add import multiply_add
 from hwgen.golden.dot import running_sums, word_sum
 from hwgen.golden.multiply import multiplied
@@ -120,10 +130,7 @@ def _numbers(fmt: Format, rng: np.random.Generator, size: tuple[int, ...]) -> np
     if not isinstance(fmt, Float):
         return rng.integers(low, high, size, endpoint=True)
     if fmt.bits <= 8:
-        signs = 1 if fmt.specials == "fnuz" else 2
-        return rng.integers(0, fmt.largest_code, size, endpoint=True) + fmt.sign * rng.integers(
-            0, signs, size
-        )
+        return random_codes(fmt, rng, size)
     spread = rng.normal(size=size) * 2.0 ** rng.integers(-4, 4, size)
     return encode(fmt, spread)
 

@@ -10,6 +10,7 @@ from amaranth.lib import data, wiring
 
 from hwgen.formats import Float, Int, int_holding
 from hwgen.ir import Convert, ConvertForm, Tensor
+from hwgen.rtl.arith.shift import normalize
 from hwgen.rtl.arith.unrounded import specials
 from hwgen.rtl.counter import counter
 from hwgen.rtl.requantize import arrange
@@ -78,7 +79,7 @@ class ConvertUnit(wiring.Component):
         if not total.shape().signed:
             negative = Const(0, 1)
         m.d.comb += magnitude.eq(Mux(negative, -total, total))
-        shifted, zeros = _normalized(m, magnitude)
+        shifted, zeros = normalize(m, magnitude)
         top = exponent + len(magnitude) - 1 - zeros
         negative, shifted, top, nan = (
             register(m, ce, v) for v in (Value.cast(negative), shifted, top, Value.cast(nan))
@@ -157,21 +158,6 @@ def _parts(fmt: Float, code) -> tuple:
 def _later(m: Module, ce, value):
     """A cycle later; a constant stays one."""
     return value if isinstance(value, Const) else register(m, ce, value)
-
-
-def _normalized(m: Module, magnitude: Signal) -> tuple[Signal, Signal]:
-    """(shifted left until its highest bit is 1, by how much), binary digit by digit; a 0 is shifted
-    by as much as there is."""
-    width = len(magnitude)
-    zeros = Signal((width - 1).bit_length() or 1, name="zeros")
-    value: Value = magnitude
-    for k in reversed(range(len(zeros))):
-        step = 1 << k
-        empty = ~value[max(0, width - step) :].any() if step < width else ~value.any()
-        moved = Signal(width, name=f"shifted{k}")
-        m.d.comb += [zeros[k].eq(empty), moved.eq(Mux(empty, value << step, value))]
-        value = moved
-    return value, zeros
 
 
 def _split(value: Value, kept: int) -> tuple[Value, Value]:

@@ -41,7 +41,15 @@ def float_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     if arith.multiplier != "exact":
         return unpack(m, fmt, coded_product(m, arith, x, w))
     a, b = unpack(m, fmt, x), unpack(m, other, w)
-    parts = Signal(product_parts(arith).layout)
+    return unrounded_product(m, product_parts(arith), a, b, dsp)
+
+
+def unrounded_product(
+    m: Module, shape: Unrounded, a: data.View, b: data.View, dsp: bool
+) -> data.View:
+    """The exact product of two numbers taken apart, as `shape`, whose offset is the sum of
+    theirs."""
+    parts = Signal(shape.layout)
     nan = a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())
     m.d.comb += [
         parts.sig.eq(a.sig * b.sig if dsp else booth(m, a.sig, b.sig)),

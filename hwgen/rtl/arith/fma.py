@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Module, Signal, Value
+from amaranth.hdl import Module, Value
 from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import Approximate, Float
 from hwgen.rtl.arith.approximate import ApproximateAdd, PartialSum
-from hwgen.rtl.arith.booth import booth
 from hwgen.rtl.arith.float_add import FloatAdd
+from hwgen.rtl.arith.float_multiply import unrounded_product
 from hwgen.rtl.arith.unrounded import Unrounded, fields
 
 
@@ -29,16 +29,7 @@ def product(
     """The exact product of two codes as `product_shape`; `plain`: by the synthesizer's own
     multiplier, which in gates is faster than Booth's rows."""
     a, b = fields(m, x, i_x, flush), fields(m, w, i_w, flush)
-    nan = a.nan | b.nan | (a.inf & ~b.sig.any()) | (b.inf & ~a.sig.any())
-    result = Signal(product_shape(x, w, flush).layout)
-    m.d.comb += [
-        result.sig.eq(a.sig * b.sig if plain else booth(m, a.sig, b.sig)),
-        result.exp.eq(a.exp + b.exp),
-        result.sign.eq(a.sign ^ b.sign),
-        result.nan.eq(nan),
-        result.inf.eq((a.inf | b.inf) & ~nan),
-    ]
-    return result
+    return unrounded_product(m, product_shape(x, w, flush), a, b, plain)
 
 
 class Fma(wiring.Component):
