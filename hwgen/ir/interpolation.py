@@ -1,0 +1,75 @@
+"""Functions of one integer by straight lines between points of a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from hwgen.errors import ConfigError
+
+MOST_BITS = 16  # of an argument: every one is tried
+SLOPE_BITS = 4  # more of a slope than the length of its line asks for
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Interpolation:
+    """y = base[s] + ((slope[s] * rest) >> drop), of an unsigned x of `bits` bits.
+
+    s = x >> rest_bits says which line, rest = x mod 2**rest_bits where on it. `base` and `slope`
+    (int64) have 2**(bits - rest_bits) entries; with `rest_bits` 0 it is a table. `error`: the
+    largest |y - f(x)| of all x for which it was made, in units of y.
+    """
+
+    base: np.ndarray
+    slope: np.ndarray
+    bits: int
+    rest_bits: int
+    drop: int
+    error: float
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """y of integers x."""
+        line, rest = x >> self.rest_bits, x & ((1 << self.rest_bits) - 1)
+        return self.base[line] + ((self.slope[line] * rest) >> self.drop)
+
+
+def interpolation(
+    function: Callable[[np.ndarray], np.ndarray], bits: int, error: float, first: int = 0
+) -> Interpolation:
+    """The fewest lines whose y is within `error` (at least 1/2) of function(x), float64, for every x
+    from `first` to 2**bits - 1. Raises `ConfigError` where `bits` are too many to try."""
+    if not 1 <= bits <= MOST_BITS:
+        raise ConfigError(f"a function's argument must have 1 to {MOST_BITS} bits, not {bits}")
+    x = np.arange(1 << bits)
+    exact = np.asarray(function(np.maximum(x, first).astype(np.float64)), dtype=np.float64)
+    for rest_bits in range(bits - 1, -1, -1):
+        found = _lines(exact, bits, rest_bits)
+        worst = float(np.abs(found(x) - exact)[first:].max())
+        if worst <= error or rest_bits == 0:
+            break
+    return Interpolation(**{**vars(found), "error": worst})
+
+
+def _lines(exact: np.ndarray, bits: int, rest_bits: int) -> Interpolation:
+    """Lines along the chords, moved to the middle of what deviates from them."""
+    rows = exact.reshape(-1, 1 << rest_bits)
+    if rest_bits == 0:
+        base, slope, drop = np.rint(rows[:, 0]), np.zeros(len(rows)), 0
+    else:
+        steps = np.arange(rows.shape[1])
+        chord = (rows[:, -1] - rows[:, 0]) / steps[-1]
+        away = rows - chord[:, None] * steps
+        drop = rest_bits + SLOPE_BITS
+        # Half a unit makes up for the products' being rounded down.
+        base = np.rint((away.max(axis=1) + away.min(axis=1)) / 2 + 0.5 * (steps[-1] > 0))
+        slope = np.rint(chord * 2.0**drop)
+    return Interpolation(
+        base=base.astype(np.int64),
+        slope=slope.astype(np.int64),
+        bits=bits,
+        rest_bits=rest_bits,
+        drop=drop,
+        error=0.0,
+    )
