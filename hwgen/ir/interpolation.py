@@ -10,12 +10,12 @@ import numpy as np
 from hwgen.errors import ConfigError
 
 MOST_BITS = 16  # of an argument: every one is tried
-SLOPE_BITS = 4  # more of a slope than the length of its line asks for
+SLOPE_BITS = 3  # more of a slope than the length of its line asks for
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Interpolation:
-    """y = base[s] + ((slope[s] * rest) >> drop), of an unsigned x of `bits` bits.
+    """y = (base[s] + slope[s] * rest) >> drop, of an unsigned x of `bits` bits.
 
     s = x >> rest_bits says which line, rest = x mod 2**rest_bits where on it. `base` and `slope`
     (int64) have 2**(bits - rest_bits) entries; with `rest_bits` 0 it is a table. `error`: the
@@ -32,14 +32,17 @@ class Interpolation:
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """y of integers x."""
         line, rest = x >> self.rest_bits, x & ((1 << self.rest_bits) - 1)
-        return self.base[line] + ((self.slope[line] * rest) >> self.drop)
+        return (self.base[line] + self.slope[line] * rest) >> self.drop
 
 
 def interpolation(
     function: Callable[[np.ndarray], np.ndarray], bits: int, error: float, first: int = 0
 ) -> Interpolation:
-    """The fewest lines whose y is within `error` (at least 1/2) of function(x), float64, for every x
-    from `first` to 2**bits - 1. Raises `ConfigError` where `bits` are too many to try."""
+    """The fewest lines whose y is within `error` of function(x), float64, for every x from `first`
+    to 2**bits - 1; a table where no lines are (1/2 is what a table reaches).
+
+    Raises `ConfigError` where `bits` are too many to try.
+    """
     if not 1 <= bits <= MOST_BITS:
         raise ConfigError(f"a function's argument must have 1 to {MOST_BITS} bits, not {bits}")
     x = np.arange(1 << bits)
@@ -55,16 +58,14 @@ def interpolation(
 def _lines(exact: np.ndarray, bits: int, rest_bits: int) -> Interpolation:
     """Lines along the chords, moved to the middle of what deviates from them."""
     rows = exact.reshape(-1, 1 << rest_bits)
-    if rest_bits == 0:
-        base, slope, drop = np.rint(rows[:, 0]), np.zeros(len(rows)), 0
-    else:
-        steps = np.arange(rows.shape[1])
-        chord = (rows[:, -1] - rows[:, 0]) / steps[-1]
-        away = rows - chord[:, None] * steps
-        drop = rest_bits + SLOPE_BITS
-        # Half a unit makes up for the products' being rounded down.
-        base = np.rint((away.max(axis=1) + away.min(axis=1)) / 2 + 0.5 * (steps[-1] > 0))
-        slope = np.rint(chord * 2.0**drop)
+    steps = np.arange(rows.shape[1])
+    chord = (rows[:, -1] - rows[:, 0]) / max(1, steps[-1])
+    drop = rest_bits + SLOPE_BITS if rest_bits else 0
+    slope = np.rint(chord * 2.0**drop)
+    away = rows - (slope * 0.5**drop)[:, None] * steps
+    middle = (away.max(axis=1) + away.min(axis=1)) / 2
+    # What is half a unit more and rounded down is rounded to the nearest.
+    base = np.rint((middle + 0.5) * 2.0**drop) if drop else np.rint(middle)
     return Interpolation(
         base=base.astype(np.int64),
         slope=slope.astype(np.int64),

@@ -31,9 +31,9 @@ class Mask:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Attention(Node):
-    """Scaled dot-product attention: (N, H*D), (M, G*D), (M, G*E) -> (N, H*E), a query row at a time.
+    """Scaled dot-product attention: (N, H*D), (M, G*D), (M, G*E) -> (N, H*E).
 
-    The inputs are queries, keys and values: N rows of `heads` H, M rows of `groups` G; head h reads
+    The inputs are queries, keys and values, the output comes a query row at a time: N rows of `heads` H, M rows of `groups` G; head h reads
     group h // (H / G). Keys and values are kept in `slots`: key j in slot j if j < leading, else in
     slot leading + (j - leading) mod (slots - leading), where it replaces what was there. Row i is
     computed when keys 0 ... min(i + right, M - 1) have come. It attends to those of them that are
@@ -120,8 +120,8 @@ class Normalize(Node):
 
     With `centered` d[c] = C * x[c] - sum(x) and V = C * sum(x**2) - sum(x)**2, else d[c] =
     x[c] - zero and V = sum(d**2). V' = max(V + epsilon, 1), h = floor(log2(V') / 2), and m =
-    floor(V' * 2**(B - 2*h)) with B = root.bits - 2, so that m / 2**B is in [1, 4). With r = root(m),
-    about 2**R / sqrt(m / 2**B):
+    floor(V' * 2**(B - 2*h)) with B = root.bits - 2, so that m / 2**B is in [1, 4). With r =
+    root(m), about 2**R / sqrt(m / 2**B):
 
         u[c] = (d[c] * r + (1 << h + up - 1)) >> h + up             about 2**U * d[c] / sqrt(V')
         y[c] = clamp((u[c] * gamma[c] + beta[c] + (1 << shift - 1)) >> shift, low, high)
