@@ -33,7 +33,7 @@ class Mask:
 class Attention(Node):
     """Scaled dot-product attention: (N, H*D), (M, G*D), (M, G*E) -> (N, H*E).
 
-    The inputs are queries, keys and values, the output comes a query row at a time: N rows of `heads` H, M rows of `groups` G; head h reads
+    The inputs are queries, keys and values: N rows of `heads` H, M rows of `groups` G; head h reads
     group h // (H / G). Keys and values are kept in `slots`: key j in slot j if j < leading, else in
     slot leading + (j - leading) mod (slots - leading), where it replaces what was there. Row i is
     computed when keys 0 ... min(i + right, M - 1) have come. It attends to those of them that are
