@@ -32,17 +32,23 @@ class Library:
         """Emit a unit and the modules it instantiates; returns its module name."""
         for name, make in getattr(unit, "parts", {}).items():
             if name not in self.modules:
-                self.modules[name] = _rtlil(make(), name)
+                part = make()
+                self.modules[name] = self._keep(part, _rtlil(part, name), name)
         text = _rtlil(unit, PLACEHOLDER)
         files = getattr(unit, "files", {})
         key = text + "".join(files.values())
         if key not in self.names:
             name = self.names[key] = unique(f"{self.top}_{stem}", self.taken)
-            for file, content in files.items():
-                self.files[f"{name}_{file}"] = content
-                text = text.replace(f'"{file}"', f'"{name}_{file}"')
-            self.modules[name] = text.replace(PLACEHOLDER, name)
+            self.modules[name] = self._keep(unit, text.replace(PLACEHOLDER, name), name)
         return self.names[key]
+
+    def _keep(self, unit: wiring.Component, text: str, name: str) -> str:
+        """Keep the files of a module; returns its text with their full names."""
+        for file, content in getattr(unit, "files", {}).items():
+            full = f"{name.replace('hwgen_', f'{self.top}_', 1)}_{file}"
+            self.files[full] = content
+            text = text.replace(f'"{file}"', f'"{full}"')
+        return text
 
 
 PLACEHOLDER = "hwgen_placeholder"
