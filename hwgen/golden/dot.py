@@ -29,9 +29,9 @@ def products_sum(node: Linear, x: np.ndarray, weight: np.ndarray, bias) -> np.nd
         return _by_chunks(lambda part: _rounded(node, part, weight, bias), x, weight.size)
     arithmetic = node.arithmetic
     if node.blocks:
-        return _exact(*(scaled(f, c) for f, c in zip(node.blocks, (x, weight), strict=True)))
+        return exact_sums(*(scaled(f, c) for f, c in zip(node.blocks, (x, weight), strict=True)))
     if arithmetic.multiplier == "exact":
-        return _exact(*(_whole(f, c) for f, c in ((arithmetic.x, x), (arithmetic.w, weight))))
+        return exact_sums(*(whole(f, c) for f, c in ((arithmetic.x, x), (arithmetic.w, weight))))
     unit = 2.0**arithmetic.x.unit
 
     def sums(part: np.ndarray) -> np.ndarray:
@@ -46,23 +46,24 @@ def _by_chunks(function, x: np.ndarray, size: int) -> np.ndarray:
     return np.concatenate([function(x[k : k + step]) for k in range(0, len(x), step)])
 
 
-def _whole(fmt, codes: np.ndarray) -> np.ndarray:
+def whole(fmt, codes: np.ndarray) -> np.ndarray:
     """Numbers in units of the format's least (int64)."""
     return np.ldexp(decode(fmt, codes), -fmt.unit).astype(np.int64)
 
 
-def _exact(x: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """x @ w.T of integers, exactly."""
+def exact_sums(x: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """x @ w.T of integers (..., K), exactly; w.T of the last two axes."""
     # Exact below 2**53, and near enough above it.
-    sums = np.abs(w).sum(axis=1, dtype=np.float64)
-    bound = int(np.abs(x).max(initial=0)) * int(sums.max())
+    sums = np.abs(w).sum(axis=-1, dtype=np.float64)
+    bound = int(np.abs(x).max(initial=0)) * int(sums.max(initial=0))
+    transposed = w.swapaxes(-1, -2)
     if bound < 1 << 53:
-        return (x.astype(np.float64) @ w.T.astype(np.float64)).astype(np.int64)
+        return (x.astype(np.float64) @ transposed.astype(np.float64)).astype(np.int64)
     kind = np.int64 if bound < 1 << 62 else object
-    total = np.zeros((len(x), len(w)), dtype=kind)
+    total = np.zeros((*x.shape[:-1], w.shape[-2]), dtype=kind)
     for j, a in _limbs(x):
-        for k, b in _limbs(w):
-            total += (a @ b.T).astype(np.int64).astype(kind) * (1 << j + k)
+        for k, b in _limbs(transposed):
+            total += (a @ b).astype(np.int64).astype(kind) * (1 << j + k)
     return total
 
 
@@ -118,7 +119,7 @@ def word_sum(arithmetic: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray
     Exact ones are integers in units of the least product, rounded ones codes.
     """
     if isinstance(arithmetic.accumulator, str):
-        return _units(arithmetic, x, w).sum(axis=1)
+        return units(arithmetic, x, w).sum(axis=1)
     sums = _sums(arithmetic)
     terms = sums.products(x, w)
     if x.shape[1] == 1:  # nothing else would round it
@@ -133,7 +134,7 @@ def running_sums(arithmetic: Arithmetic, x, w: np.ndarray, first: np.ndarray) ->
     Exact ones are integers in units of the least product, rounded ones codes.
     """
     if isinstance(arithmetic.accumulator, str):
-        total = np.cumsum(_units(arithmetic, x, w))
+        total = np.cumsum(units(arithmetic, x, w))
         before = np.concatenate([[0], total[:-1]])
         return total - before[np.maximum.accumulate(np.where(first, np.arange(len(x)), 0))]
     sums = _sums(arithmetic)
@@ -147,17 +148,17 @@ def running_sums(arithmetic: Arithmetic, x, w: np.ndarray, first: np.ndarray) ->
     return encode(_result(arithmetic), sums.finish(every), saturate=False)
 
 
-def _units(arithmetic: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
+def units(arithmetic: Arithmetic, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """Products as integers in units of the least: int64, or Python integers where they are
     wider."""
     values = product(arithmetic, x, w)
     if not isinstance(arithmetic.x, Float):
         return values.astype(np.int64)
     both = arithmetic.multiplier == "exact"
-    whole = np.ldexp(values, -(arithmetic.x.unit + both * arithmetic.w.unit))
+    steps = np.ldexp(values, -(arithmetic.x.unit + both * arithmetic.w.unit))
     if arithmetic.exact_bits <= 48:
-        return whole.astype(np.int64)
-    return np.array([int(v) for v in whole.ravel()], dtype=object).reshape(whole.shape)
+        return steps.astype(np.int64)
+    return np.array([int(v) for v in steps.ravel()], dtype=object).reshape(steps.shape)
 
 
 def _sums(arithmetic: Arithmetic) -> Any:

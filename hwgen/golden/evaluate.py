@@ -7,12 +7,14 @@ from fractions import Fraction
 
 import numpy as np
 
+from hwgen.golden.attention import attention
 from hwgen.golden.blocks import block_quantize
 from hwgen.golden.convert import convert, float_add
 from hwgen.golden.dot import products_sum
 from hwgen.golden.rounding import affine_round
 from hwgen.ir import (
     Add,
+    Attention,
     BlockQuantize,
     Concat,
     Convert,
@@ -25,6 +27,7 @@ from hwgen.ir import (
     MultiThreshold,
     Node,
     Pool,
+    Positions,
     Queue,
     Reduce,
     Reorder,
@@ -176,6 +179,7 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     BlockQuantize: block_quantize,
     Convert: convert,
     FloatAdd: float_add,
+    Attention: attention,
     Multiply: lambda node, a, b: (a - node.zeros[0]) * (b - node.zeros[1]),
     Reorder: _reorder,
     Concat: _concat,
@@ -197,6 +201,8 @@ def run(
     """
     samples = len(next(iter(codes.values())))
     size = max(1, CHUNK // max(tensor.elements for tensor in graph.tensors.values()))
+    if any(isinstance(node, Positions) or getattr(node, "stateful", False) for node in graph.nodes):
+        size = samples  # a sequence is of one piece
     parts = [
         _run({name: a[k : k + size] for name, a in codes.items()}, graph)
         for k in range(0, samples, size)
