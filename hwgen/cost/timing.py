@@ -18,6 +18,7 @@ from hwgen.ir import (
     BlockQuantize,
     Concat,
     Convert,
+    Embed,
     FloatAdd,
     Fork,
     Graph,
@@ -32,6 +33,7 @@ from hwgen.ir import (
     Reorder,
     Requantize,
     Resize,
+    Select,
     Tensor,
     Window,
 )
@@ -150,6 +152,18 @@ def _concat(node: Concat, *tensors: Tensor) -> list[Process]:
     return [Process(needs, np.arange(1, y.words + 1), 0)]
 
 
+def _embed(_node: Embed, _x: Tensor, y: Tensor) -> list[Process]:
+    words = np.arange(y.words)
+    return [Process(words // y.words_per_row + 1, words + 1, 3)]
+
+
+def _select(node: Select, x: Tensor, _y: Tensor) -> list[Process]:
+    words = np.arange(x.words)
+    place = words % x.words_per_row
+    inside = (place >= node.low // x.lanes) & (place <= (node.high - 1) // x.lanes)
+    return [Process(words + 1, np.cumsum(inside), 0, paced=False)]
+
+
 def _queue(node: Queue, x: Tensor, _y: Tensor) -> list[Process]:
     return _each(x.words, 1 if node.depth <= 2 else 2, paced=False)
 
@@ -182,6 +196,8 @@ TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Multiply: lambda _node, x, _b, _y: _each(x.words, 2),
     Reorder: _reorder,
     Concat: _concat,
+    Embed: _embed,
+    Select: _select,
     Lookup: lambda _node, x, _y: _each(x.words, 2),
     MultiThreshold: lambda node, x, _y: _each(x.words, node.form.latency, node.form.steps),
     Fork: lambda _node, x, *_: _each(x.words, 0, paced=False),

@@ -18,6 +18,7 @@ from hwgen.ir import (
     BlockQuantize,
     Concat,
     Convert,
+    Embed,
     FloatAdd,
     Fork,
     Graph,
@@ -33,6 +34,7 @@ from hwgen.ir import (
     Reorder,
     Requantize,
     Resize,
+    Select,
     Tensor,
     Window,
 )
@@ -156,6 +158,11 @@ def _concat(node: Concat, *inputs: np.ndarray) -> np.ndarray:
     return np.concatenate(turns, axis=2)
 
 
+def _embed(node: Embed, x: np.ndarray) -> np.ndarray:
+    """(N, rows) -> (N, rows, C)."""
+    return node.table[np.minimum(x.reshape(len(x), -1), len(node.table) - 1)]
+
+
 def _lookup(node: Lookup, x: np.ndarray) -> np.ndarray:
     """Elementwise."""
     return node.table[x - node.first]
@@ -183,6 +190,8 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Multiply: lambda node, a, b: (a - node.zeros[0]) * (b - node.zeros[1]),
     Reorder: _reorder,
     Concat: _concat,
+    Embed: _embed,
+    Select: lambda node, x: x[..., node.low : node.high],
     Lookup: _lookup,
     MultiThreshold: _multi_threshold,
     Fork: lambda _node, x: x,

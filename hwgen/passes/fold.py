@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hwgen.errors import ConfigError
-from hwgen.ir import BlockQuantize, Concat, Graph, Linear, Pool, Reorder, Tensor, Window
+from hwgen.ir import BlockQuantize, Concat, Embed, Graph, Linear, Pool, Reorder, Tensor, Window
 
 
 @dataclass(frozen=True)
@@ -233,6 +233,11 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
         for node in graph.nodes
         if isinstance(node, Reorder | Concat)
         for tensor in (node.input, node.output)
+    ]
+    needs += [
+        (graph.tensors[node.input].elements, node.name)
+        for node in graph.nodes
+        if isinstance(node, Embed)
     ]
     slowest, name = max(needs, default=(0, ""))
     if slowest > cycles:

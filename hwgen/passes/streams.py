@@ -4,13 +4,14 @@ ports."""
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from hwgen.errors import ConfigError
 from hwgen.ir import (
     BlockQuantize,
     Concat,
+    Embed,
     Fork,
     Graph,
     Linear,
@@ -20,6 +21,7 @@ from hwgen.ir import (
     Reduce,
     Reorder,
     Resize,
+    Select,
     Tensor,
     Window,
 )
@@ -71,14 +73,12 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
         for tensor in node.inputs:
             have = moved.get(tensor, tensor)
             if wanted is None:
-                x = graph.tensors[have]
-                wanted = x.lanes if isinstance(node, Fork) else _fewest(x, target, x.lanes)
+                wanted = _chosen(node, graph.tensors[have], target)
             inputs.append(_resize(graph, have, wanted))
         graph.nodes.append(replace(node, inputs=tuple(inputs)))
         if not isinstance(node, Window | Linear | Pool):
             for tensor in node.outputs:
-                whole = graph.tensors[tensor].channels
-                graph.relane(tensor, min(wanted, whole) if isinstance(node, Reduce) else wanted)
+                graph.relane(tensor, _made(graph, node, tensor, wanted, target))
     for k, output in enumerate(graph.outputs):
         tensor = moved.get(output.tensor, output.tensor)
         x = graph.tensors[tensor]
@@ -99,9 +99,34 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return graph.tensors[node.output].lanes
         case Pool():
             return node.pixels * node.block * node.simd
-        case Reorder() | Concat():
+        case Reorder() | Concat() | Embed():
             return 1
     return None
+
+
+def _chosen(node: Node, x: Tensor, target: int) -> int:
+    """The lanes of the first input of a node that takes any, or any that fit."""
+    match node:
+        case Fork():
+            return x.lanes
+        case Select():
+            fits = [k for k in range(1, x.channels + 1) if node.low % k == 0 or k == x.channels]
+            return _fewest(x, target, x.lanes, fits)
+    return _fewest(x, target, x.lanes)
+
+
+def _made(graph: Graph, node: Node, tensor: str, wanted: int, target: int) -> int:
+    """The lanes of an output of a node that takes `wanted` lanes."""
+    y = graph.tensors[tensor]
+    match node:
+        case Reduce():
+            return min(wanted, y.channels)
+        case Select():
+            rows = wanted // graph.tensors[node.input].channels
+            return max(1, rows) * min(wanted, y.channels)
+        case Embed():
+            return _fewest(y, target, y.channels)
+    return wanted
 
 
 def _port_lanes(name: str, x: Tensor, lanes: Mapping[str, int]) -> int | None:
@@ -113,14 +138,15 @@ def _port_lanes(name: str, x: Tensor, lanes: Mapping[str, int]) -> int | None:
     return wanted
 
 
-def _fewest(x: Tensor, target: int, have: int) -> int:
+def _fewest(x: Tensor, target: int, have: int, fits: Sequence[int] = ()) -> int:
     """The fewest lanes within `target` words, of those that one conversion from `have` lanes
-    reaches."""
+    reaches; of `fits` (or whole rows) where given, if need be by more conversions."""
     row = x.channels
-    for lanes in [*range(1, min(have, row) + 1), *range(2 * row, have + 1, row)]:
-        if replace(x, lanes=lanes).words <= target and _direct(have, lanes, row):
-            return lanes
-    return have
+    allowed = fits or range(1, min(have, row) + 1)
+    choices = [*allowed, *range(2 * row, have + 1, row)]
+    enough = [lanes for lanes in choices if replace(x, lanes=lanes).words <= target]
+    direct = [lanes for lanes in enough if _direct(have, lanes, row)]
+    return next(iter(direct or (fits and enough)), max(have, row) if fits else have)
 
 
 def _direct(a: int, b: int, row: int) -> bool:

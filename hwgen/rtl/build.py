@@ -12,6 +12,7 @@ from hwgen.ir import (
     BlockQuantize,
     Concat,
     Convert,
+    Embed,
     FloatAdd,
     Fork,
     Graph,
@@ -26,6 +27,7 @@ from hwgen.ir import (
     Reorder,
     Requantize,
     Resize,
+    Select,
     Thresholds,
     Window,
 )
@@ -33,6 +35,7 @@ from hwgen.rtl.add import AddUnit
 from hwgen.rtl.block_quantize import BlockQuantizeUnit
 from hwgen.rtl.concat import ConcatUnit
 from hwgen.rtl.convert import ConvertUnit
+from hwgen.rtl.embed import EmbedUnit
 from hwgen.rtl.float_sum import FloatAddUnit
 from hwgen.rtl.fork import ForkUnit
 from hwgen.rtl.linear import LinearUnit
@@ -44,6 +47,7 @@ from hwgen.rtl.reduce import ReduceUnit
 from hwgen.rtl.reorder import ReorderUnit
 from hwgen.rtl.requantize import RequantizeUnit
 from hwgen.rtl.resize import resize_unit
+from hwgen.rtl.select import SelectUnit
 from hwgen.rtl.thresholds import ThresholdUnit
 from hwgen.rtl.wide_window import WideWindowUnit
 from hwgen.rtl.window import WindowUnit
@@ -64,6 +68,8 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
     Multiply: MultiplyUnit,
     Reorder: ReorderUnit,
     Concat: ConcatUnit,
+    Embed: EmbedUnit,
+    Select: SelectUnit,
     Lookup: LookupUnit,
     MultiThreshold: ThresholdUnit,
     Fork: lambda node, x, *_: ForkUnit(node, x),
