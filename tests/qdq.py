@@ -112,13 +112,18 @@ class Builder:
         return model
 
 
-def oracle(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
-    """onnxruntime without graph optimizations, sample by sample."""
+def session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """onnxruntime without graph optimizations."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(
+    return onnxruntime.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    name = session.get_inputs()[0].name
-    return np.stack([session.run(None, {name: sample[None]})[0][0] for sample in inputs])
+
+
+def oracle(model: onnx.ModelProto, inputs: np.ndarray) -> np.ndarray:
+    """onnxruntime's outputs, sample by sample."""
+    runner = session(model)
+    name = runner.get_inputs()[0].name
+    return np.stack([runner.run(None, {name: sample[None]})[0][0] for sample in inputs])

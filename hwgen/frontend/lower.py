@@ -31,6 +31,7 @@ from hwgen.frontend.context import Context
 from hwgen.frontend.floats import narrowed
 from hwgen.frontend.node import Node
 from hwgen.frontend.read import DOMAINS, input_shape, node_names, read
+from hwgen.frontend.rewrite import canonical
 from hwgen.frontend.values import (
     Blocked,
     Codes,
@@ -82,6 +83,7 @@ class Walk:
 
     model: onnx.ModelProto
     context: Context
+    refused: Mapping[str, str]  # reasons by name, of nodes that could not be rewritten
     values: dict[str, Value] = field(default_factory=dict)
     rows: list[Row] = field(default_factory=list)
 
@@ -121,10 +123,11 @@ def survey(
 
 
 def _walk(model: onnx.ModelProto, shapes: Mapping, name: str | None) -> Walk:
+    model, refused = canonical(model, shapes)
     graph = model.graph
     versions = [entry.version for entry in model.opset_import if entry.domain in DOMAINS]
     opset = max(versions, default=onnx.defs.onnx_opset_version())
-    walk = Walk(model, Context(Graph(name or graph.name or "model")))
+    walk = Walk(model, Context(Graph(name or graph.name or "model")), refused)
     for tensor in graph.initializer:
         try:
             walk.values[tensor.name] = Constant(numpy_helper.to_array(tensor))
@@ -172,6 +175,8 @@ def _node(walk: Walk, proto: onnx.NodeProto, name: str, opset: int) -> None:
     before = len(walk.context.graph.nodes)
     reason, outputs = "", []
     try:
+        if name in walk.refused:
+            raise ModelError(walk.refused[name])
         node = Node(name, proto, inputs, opset, walk.context)
         outputs = _lower(node, proto)
     except ModelError as error:

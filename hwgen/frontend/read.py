@@ -12,6 +12,9 @@ from onnx import external_data_helper
 from hwgen.errors import ModelError
 
 DOMAINS = ("", "ai.onnx")
+MICROSOFT = "com.microsoft"
+# onnxruntime's optimizer puts these among ONNX's ops, which has them since an opset, or never.
+STRAYS = {"SimplifiedLayerNormalization": 1 << 31, "LayerNormalization": 17}
 OLDEST_OPSET = 9  # the last with Upsample; QuantizeLinear came with 10
 
 
@@ -41,7 +44,7 @@ def read(source: str | Path | bytes | onnx.ModelProto) -> onnx.ModelProto:
     if not model.graph.output:
         raise ModelError("the model has no outputs")
     _external(model, folder)
-    _opsets(model)
+    _strays(model, _opsets(model))
     outputs = [value.type.tensor_type for value in model.graph.output]
     shapeless = [kind for kind in outputs if not kind.HasField("shape")]
     try:
@@ -71,7 +74,8 @@ def _names(model: onnx.ModelProto) -> None:
             name.decode()
 
 
-def _opsets(model: onnx.ModelProto) -> None:
+def _opsets(model: onnx.ModelProto) -> int | None:
+    """The version of ONNX's own opset."""
     versions = {entry.domain: entry.version for entry in model.opset_import}
     version = max((versions[d] for d in DOMAINS if d in versions), default=None)
     newest = onnx.defs.onnx_opset_version()
@@ -80,6 +84,20 @@ def _opsets(model: onnx.ModelProto) -> None:
             f"the model uses opset {version}; opsets {OLDEST_OPSET} to {newest} are known: "
             "convert it with onnx.version_converter or upgrade the onnx package"
         )
+    return version
+
+
+def _strays(model: onnx.ModelProto, opset: int | None) -> None:
+    """Give onnxruntime's ops its domain."""
+    found = [
+        node for node in model.graph.node
+        if node.op_type in STRAYS and node.domain in DOMAINS
+        and (opset or 0) < STRAYS[node.op_type]
+    ]  # fmt: skip
+    for node in found:
+        node.domain = MICROSOFT
+    if found and MICROSOFT not in {entry.domain for entry in model.opset_import}:
+        model.opset_import.append(onnx.helper.make_opsetid(MICROSOFT, 1))
 
 
 def _external(model: onnx.ModelProto, folder: Path | None) -> None:

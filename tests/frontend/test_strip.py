@@ -10,9 +10,9 @@ from onnx import TensorProto, helper
 
 import hwgen
 from hwgen.frontend import read
-from hwgen.frontend.convert.editor import Editor
 from hwgen.frontend.convert.prepare import prepare
 from hwgen.frontend.convert.strip import strip
+from hwgen.frontend.editor import Editor
 from tests.conftest import SHIPPED
 from tests.frontend.converting import (
     SIZE,

@@ -8,16 +8,17 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from hwgen.errors import ConfigError
+from hwgen.errors import ConfigError, ModelError
 from hwgen.formats import Arithmetic, Exponent
 from hwgen.frontend.convert.calibrate import Arrays, input_names, observe, samples
 from hwgen.frontend.convert.demands import LINEAR, Plan, Planner, bears
 from hwgen.frontend.convert.dialects import OPERATORS, expand
-from hwgen.frontend.convert.editor import Editor, kind
 from hwgen.frontend.convert.insert import Inserter
 from hwgen.frontend.convert.prepare import prepare, weights_of
 from hwgen.frontend.convert.scaling import Mode, Seen, scaled
 from hwgen.frontend.convert.strip import fold, strip
+from hwgen.frontend.editor import Editor, kind
+from hwgen.frontend.rewrite import rewrite
 
 MOST_NAMES = 8  # listed in a message
 
@@ -66,6 +67,10 @@ def convert(
     fold(editor, quantized_too=whole)
     if whole:
         strip(editor)
+    _, refused = rewrite(editor, options.shapes)
+    if refused:
+        lines = [f"  {name}: {reason}" for name, reason in refused.items()]
+        raise ModelError("\n".join([f"{len(lines)} nodes can't be converted:", *lines]))
 
     def chosen(node: onnx.NodeProto) -> bool:
         return options.of(node.name) is not None and bears(editor, node)
@@ -74,7 +79,7 @@ def convert(
     prepare(editor, chosen, whole)
     plan = Planner(editor, options.of).run()
     _check_layers(editor, chosen)
-    seen = _seen(editor, plan, options, model, calibrate)
+    seen = _seen(editor, plan, options, calibrate)
     Inserter(editor, plan, seen, options.scale, options.per_channel).run(options.of)
     return editor.finish()
 
@@ -100,9 +105,7 @@ def _check_layers(editor: Editor, chosen: Callable[[onnx.NodeProto], bool]) -> N
             )
 
 
-def _seen(
-    editor: Editor, plan: Plan, options: Options, model: onnx.ModelProto, arrays: Arrays | None
-) -> dict[str, Seen]:
+def _seen(editor: Editor, plan: Plan, options: Options, arrays: Arrays | None) -> dict[str, Seen]:
     """What calibration sees of the tensors whose scale depends on it."""
     wanted = [(d.anchor, d.spec) for d in plan.demands] + plan.results
     names = dict.fromkeys(name for name, spec in wanted if spec.carrier or scaled(spec.fmt))
@@ -116,7 +119,7 @@ def _seen(
             f"scales of {', '.join(sorted(specs))} activations depend on what the model computes: "
             "give calibration inputs with --calibrate X.npz, or calibrate= in Python"
         )
-    return observe(editor, list(names), samples(model, arrays, options.shapes))
+    return observe(editor, list(names), samples(editor.model, arrays, options.shapes))
 
 
 __all__ = ["Options", "convert", "input_names"]

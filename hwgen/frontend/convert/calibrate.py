@@ -9,9 +9,9 @@ import onnx
 from onnx import helper
 
 from hwgen.errors import InputError, ModelError
-from hwgen.frontend.convert.editor import Editor
 from hwgen.frontend.convert.reference import evaluator, run
 from hwgen.frontend.convert.scaling import Seen
+from hwgen.frontend.editor import Editor
 from hwgen.frontend.read import input_shape
 
 SAMPLES = 64  # used at most, spread over those given

@@ -9,10 +9,10 @@ import onnx
 
 from hwgen.formats import Arithmetic, Block, Float, Int
 from hwgen.formats.names import Format
-from hwgen.frontend.convert.editor import Editor, kind
 from hwgen.frontend.convert.prepare import LINEAR
 from hwgen.frontend.convert.scaling import scaled
 from hwgen.frontend.convert.strip import MOVES
+from hwgen.frontend.editor import Editor, kind
 
 BINARY = frozenset({"Add", "Sub", "Mul"})
 POOLS = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})

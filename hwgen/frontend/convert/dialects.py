@@ -12,7 +12,7 @@ from hwgen.errors import ModelError
 from hwgen.formats import Block, Float, decode, encode, parse
 from hwgen.formats.codec import WHOLE
 from hwgen.formats.names import Format
-from hwgen.frontend.convert.editor import HWGEN, Editor, attribute, kind
+from hwgen.frontend.editor import HWGEN, Editor, attribute, kind
 from hwgen.frontend.ops_qonnx import DOMAINS as QONNX_DOMAINS
 from hwgen.frontend.ops_qonnx import MODES
 from hwgen.frontend.ops_quantize import along

@@ -13,9 +13,9 @@ import onnx
 from hwgen.formats import Arithmetic, Block, Exponent, Fixed, Float, Int
 from hwgen.frontend.convert import scaling
 from hwgen.frontend.convert.demands import CARRIED, Demand, Plan, Spec
-from hwgen.frontend.convert.editor import HWGEN, QONNX, Editor, kind
 from hwgen.frontend.convert.prepare import output_axis, weights_of
 from hwgen.frontend.convert.scaling import Mode, Seen
+from hwgen.frontend.editor import HWGEN, QONNX, Editor, kind
 from hwgen.frontend.node import ARITH
 
 

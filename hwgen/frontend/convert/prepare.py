@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 import onnx
 
-from hwgen.frontend.convert.editor import Editor, attribute, kind
 from hwgen.frontend.convert.strip import folded
+from hwgen.frontend.editor import Editor, attribute, kind
 
 # Ops with constant weights as their second input.
 LINEAR = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})

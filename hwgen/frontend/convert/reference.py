@@ -9,11 +9,13 @@ import onnx
 from onnx import helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops import op_layer_normalization as layer_normalization
+from onnx.reference.ops import op_rms_normalization as rms_normalization
 
 from hwgen.errors import ModelError
 from hwgen.formats import encode
 from hwgen.frontend.convert.dialects import BIPOLAR, FLOAT, QUANT, bounds, dequantized, quantized
-from hwgen.frontend.convert.editor import HWGEN
+from hwgen.frontend.editor import HWGEN
 from hwgen.frontend.ops_quantize import FLOATS, along
 
 
@@ -54,9 +56,29 @@ class DequantizeLinear(OpRun):
         return (dequantized(self.onnx_node, [codes, scale, zero]),)
 
 
+class LayerNormalization(layer_normalization.LayerNormalization):
+    """ONNX's, in opsets that lack it."""
+
+    op_domain = HWGEN
+
+    def _run(self, X, Scale, B=None, axis=-1, epsilon=1e-5, stash_type=1):
+        return super()._run(X, Scale, B, axis, epsilon, stash_type)[:1]
+
+
+class RMSNormalization(rms_normalization.RMSNormalization):
+    """The same."""
+
+    op_domain = HWGEN
+
+    def _run(self, X, Scale, axis=-1, epsilon=1e-5, stash_type=1):
+        return super()._run(X, Scale, axis, epsilon, stash_type)
+
+
 def _own_ops() -> list[type[OpRun]]:
     """The ops in all domains they are known by."""
-    found: list[type[OpRun]] = [Quantize, QuantizeLinear, DequantizeLinear]
+    found: list[type[OpRun]] = [
+        Quantize, QuantizeLinear, DequantizeLinear, LayerNormalization, RMSNormalization
+    ]  # fmt: skip
     for name in sorted(QUANT | BIPOLAR | FLOAT):
         domain, _, op = name.rpartition(".")
         found.append(type(op, (Quantize,), {"op_domain": domain}))

@@ -22,7 +22,7 @@ from hwgen.frontend.convert.dialects import (
     limits,
     quantized,
 )
-from hwgen.frontend.convert.editor import Editor, attribute, kind
+from hwgen.frontend.editor import Editor, attribute, kind
 from hwgen.frontend.read import DOMAINS
 from hwgen.frontend.values import Constant
 
