@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float, Int
+from hwgen.formats import Float
 from hwgen.frontend.context import Context, sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.rotate import rotated, rotation
-from hwgen.frontend.values import Mapped, Real, Stream, Term, exact
+from hwgen.frontend.values import Mapped, Real, Term, exact
 
 MOST_BITS = 16  # of what units of transformers read
 

@@ -83,6 +83,11 @@ class Node:
         value = helper.get_attribute_value(found)
         return value.decode() if isinstance(value, bytes) else value
 
+    def peek(self, name: str, default=None):
+        """An attribute's value, which stays unread."""
+        found = self._attributes.get(name)
+        return default if found is None else helper.get_attribute_value(found)
+
     def has(self, name: str) -> bool:
         """Whether an attribute is there and not 0."""
         found = self._attributes.get(name)

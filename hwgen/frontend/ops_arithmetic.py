@@ -64,7 +64,7 @@ def _sum(node: Node, sign: int) -> Value:
     node = _broadcast(node)
     if _unrounded(node) and same_codes(node):
         return combined(node, np.add if sign > 0 else np.subtract)
-    total = _added(node, node.real, minus)
+    total = _added(node, lambda k: _unclamped(node, k), minus)
     if not (rotation(total) or _addable(node.context, total)):
         total = _added(node, lambda k: settled(node, k), minus)
     return total
@@ -77,6 +77,12 @@ def _biased(value: Scores, bias: np.ndarray) -> Scores:
     if np.isnan(bias).any() or (bias == np.inf).any():
         raise ModelError("adds NaN or infinity to scores; mend the mask")
     return value.plus(bias)
+
+
+def _unclamped(node: Node, k: int) -> Real:
+    """Input `k` as numbers that can be added."""
+    value = node.input(k)
+    return settled(node, k) if _rounds(value) else node.real(k)
 
 
 def _addable(context: Context, real: Real) -> bool:
@@ -182,10 +188,11 @@ def same_codes(node: Node) -> bool:
 
 def _unrounded(node: Node) -> bool:
     """Whether an input is more than codes, a scale and an offset."""
-    return any(
-        isinstance(value, Mapped) or (isinstance(value, Real) and value.clamped)
-        for value in node.inputs
-    )
+    return any(map(_rounds, node.inputs))
+
+
+def _rounds(value: Value | None) -> bool:
+    return isinstance(value, Mapped) or (isinstance(value, Real) and value.clamped)
 
 
 def _affine(node: Node, k: int, scale: Numbers, offset: Numbers) -> Value:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cache, cached_property
 
 import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import Float
-from hwgen.frontend import ops_layers
-from hwgen.frontend.attention_form import attention_form, band, mask_of
+from hwgen.frontend import ops_arithmetic, ops_layers, ops_layout
+from hwgen.frontend.attention_form import attention_form
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import one_term
+from hwgen.frontend.context import numbers, one_term
 from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
+from hwgen.frontend.normalize_form import softmax_form
+from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
+    LOWEST,
+    Codes,
     Constant,
+    Deferred,
+    Maker,
     Real,
     Scaled,
     Scores,
@@ -27,9 +34,7 @@ from hwgen.frontend.values import (
     rearrange,
     shape,
 )
-from hwgen.ir import Attention, Product
-
-FEWEST_BITS = -24  # log2 of weights beside the largest that count as nothing
+from hwgen.ir import Attention, Product, Softmax
 
 
 def matmul(node: Node) -> Value:
@@ -57,7 +62,7 @@ def scores(node: Node) -> Scores:
         raise ModelError(f"multiplies {list(a)} and {list(b)}") from error
     check_elements(size, "its output")
     ids = np.arange(int(np.prod(size))).reshape(size)
-    return Scores(q, k, Fraction(1), None, ids, lambda: product(node, q, k), node.name)
+    return Scores(q, k, Fraction(1), None, ids, cache(lambda: product(node, q, k)), node.name)
 
 
 def product(node: Node, q: Real, k: Real) -> Real:
@@ -71,7 +76,8 @@ def product(node: Node, q: Real, k: Real) -> Real:
     first = np.broadcast_to(x.ids, (*stack, rows, inner)).reshape(-1, inner)
     second = np.broadcast_to(y.ids, (*stack, inner, columns)).swapaxes(-1, -2).reshape(-1, inner)
     tensors = [
-        context.settle(stream, ids, ids.shape, node.name) for stream, ids in ((x, first), (y, second))
+        context.settle(stream, ids, ids.shape, node.name)
+        for stream, ids in ((x, first), (y, second))
     ]
     ends = [
         np.abs([v - z for v in context.reach[t]]).max()
@@ -188,7 +194,7 @@ def attention(node: Node, weights: Scores) -> Value:
     return Real((term,), exact(-zeros[2] * scales[2]))
 
 
-class _Softmax(Maker):
+class SoftmaxMaker(Maker):
     """The softmax of rows."""
 
     reach = (0.0, 1.0)
@@ -197,15 +203,72 @@ class _Softmax(Maker):
         self.name, self.result = node.name, node.results[0]
         self._context, self._real = node.context, real
 
-    def codes(self, target: Target) -> Codes:
-        """A Softmax of the finest format that fits, and what rounds it to the target."""
+    @cached_property
+    def _finest(self) -> Real:
+        """A Softmax."""
         context = self._context
-        if self.name not in self._made:
-            stream, scale, _ = one_term(self._real)
-            ids = stream.ids.reshape(-1, stream.ids.shape[-1])
-            tensor = context.settle(stream, ids, ids.shape, self.name)
-            fields, unit = softmax_form(scale, context.reach[tensor], ids.shape[-1])
-            zero, most = np.array(0), np.array(fields["high"])
-            result = context.tensor(f"{tensor}_softmax", ids.shape, zero, most)
-            name = context.unique(self.name)
-            context.add(Softmax(name=name, inputs=(tensor,), outputs=(result,), **fields))
+        stream, scale, _ = one_term(self._real)
+        ids = stream.ids.reshape(-1, stream.ids.shape[-1])
+        tensor = context.settle(stream, ids, ids.shape, self.name)
+        fields, unit = softmax_form(scale, context.reach[tensor], ids.shape[-1])
+        result = context.tensor(
+            f"{tensor}_softmax", ids.shape, np.array(0), np.array(fields["high"])
+        )
+        name = context.unique(self.name)
+        context.add(Softmax(name=name, inputs=(tensor,), outputs=(result,), **fields))
+        places = np.arange(ids.size).reshape(stream.ids.shape)
+        return Real((Term(Stream(result, places), exact(unit)),))
+
+    def codes(self, target: Target) -> Codes:
+        """Rounded to the target."""
+        name = self._finest.terms[0].stream.tensor
+        return self._context.requantize(
+            self._finest, target, f"{self.name}.requantize", f"{name}_q"
+        )
+
+
+def softmax(node: Node) -> Value:
+    """Softmax: of scores, so attention may come of it; else on the host at the end of the model, or
+    in hardware along the last axis."""
+    value = node.input(0)
+    last = node.peek("axis", -1 if node.opset >= 13 else 1) in (-1, len(shape(value)) - 1)
+    if isinstance(value, Scores) and not value.softmax and last:
+        node.attribute("axis")
+        return replace(value, softmax=True, product=cache(lambda: _rows(node, value.product())))
+    if isinstance(value, Scores | Deferred):
+        value = node.real(0)
+    hosted = ops_layout.softmax(node.having(value))
+    if not last or len(hosted.operations) > 1 or isinstance(value, Codes):
+        return hosted
+    return replace(hosted, hardware=cache(lambda: _rows(node, value)))
+
+
+def _rows(node: Node, real: Real) -> Real:
+    """The softmax along the last axis, in fixed point."""
+    deferred = Deferred(SoftmaxMaker(node, settled(node.having(real), 0)), np.arange(real.ids.size))
+    return node.having(replace(deferred, ids=deferred.ids.reshape(real.ids.shape))).real(0)
+
+
+def where(node: Node) -> Value:
+    """Where of a constant condition: scores and a mask, or elements of two tensors."""
+    chosen = node.constant(0, "condition").astype(bool)
+    values = node.input(1), node.input(2)
+    for value, other, taken in ((*values, chosen), (*values[::-1], ~chosen)):
+        if isinstance(value, Scores) and isinstance(other, Constant):
+            if (np.broadcast_to(other.array, taken.shape)[~taken] > LOWEST).any():
+                raise ModelError(f"replaces scores by numbers above {LOWEST:g}; add them instead")
+            return value.plus(np.where(taken, 0.0, -np.inf))
+    size = np.broadcast_shapes(chosen.shape, *map(shape, values))
+    check_elements(size, "its output")
+    kept = []
+    for k, taken in ((1, chosen), (2, ~chosen)):
+        factor = exact(np.broadcast_to(taken, size).astype(np.int64))
+        if isinstance(node.input(k), Constant | Scaled):
+            kept.append(Constant(np.where(taken, numbers(node.input(k)), 0)))
+        else:
+            part = rearrange(settled(node, k), lambda a: np.broadcast_to(a, size))
+            kept.append(part.affine(factor, exact(0)))
+    return ops_arithmetic.add(node.having(*kept))
+
+
+LOWER = {"MatMul": matmul, "Softmax": softmax, "Where": where}

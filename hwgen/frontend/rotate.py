@@ -83,10 +83,9 @@ def _zero(real: Real, scales: list[np.ndarray]) -> int:
     """The zero point that both terms share."""
     total = scales[0] + scales[1]
     offset = np.broadcast_to(real.offset, total.shape)
-    zeros = {Fraction(-o, 1) / Fraction(t) for o, t in zip(offset.ravel(), total.ravel()) if t}
-    if len(zeros) != 1 or next(iter(zeros)).denominator != 1 or real.clamped:
-        raise ModelError("adds two elements of a tensor and a constant; quantize it between")
-    (zero,) = zeros
-    if any(o + zero * t for o, t in zip(offset.ravel(), total.ravel())):
+    pairs = list(zip(offset.ravel(), total.ravel(), strict=True))
+    zeros = {Fraction(-o) / Fraction(t) for o, t in pairs if t} or {Fraction(0)}
+    zero = next(iter(zeros))
+    if real.clamped or zero.denominator != 1 or any(o + zero * t for o, t in pairs):
         raise ModelError("adds two elements of a tensor and a constant; quantize it between")
     return int(zero)
