@@ -23,9 +23,9 @@ PLAIN = ("name", "cycles", "macs", "requant_bits", "arith", "scale", "per_channe
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """`pe` outputs and `simd` inputs at once; of attention `lanes` keys, `simd` elements and `heads`
-    heads at once; `requant_bits`: multiplier bits of an approximate
-    requantization; `arith`: the arithmetic to convert the node to, as text."""
+    """`pe` outputs and `simd` inputs at once; of attention `lanes` keys, `simd` elements of a head
+    and `heads` at once; `requant_bits`: multiplier bits of an approximate requantization; `arith`:
+    the arithmetic to convert the node to, as text."""
 
     pe: int | None = None
     simd: int | None = None
