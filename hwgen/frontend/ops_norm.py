@@ -57,7 +57,6 @@ class NormalizeMaker(Maker):
             centered=self._centered,
             scale=self._scale,
             zero=int(self._zero),
-            reach=context.reach[tensor],
             epsilon=self._epsilon,
             gamma=self._gamma,
             beta=self._beta,
