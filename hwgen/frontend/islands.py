@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -12,7 +13,7 @@ from hwgen.frontend.context import Context, sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.rotate import rotated, rotation
-from hwgen.frontend.values import Mapped, Real, Term, exact
+from hwgen.frontend.values import Mapped, Real, Term, Value, exact
 
 MOST_BITS = 16  # of what units of transformers read
 
@@ -34,13 +35,13 @@ def plain(context: Context, real: Real) -> bool:
 def settled(node: Node, k: int) -> Real:
     """Input `k` as (codes - zero point) * scale: as it is where it is that already, else rounded
     to the format of its tensor in the configuration, or to one that holds all its numbers."""
-    value, context = node.input(k), node.context
-    if isinstance(value, Mapped):
-        (term,) = value.real.terms
+    given, context = node.input(k), node.context
+    value: Real | Mapped
+    if isinstance(given, Mapped):
+        (term,) = given.real.terms
         if context.graph.tensors[term.stream.tensor].fmt.bits > MOST_BITS:
-            inner = settled(node.having(value.real), 0)
-            value = Mapped(inner, value.function, value.name, value.rising)
-        reach = _mapped_reach(context, value)
+            given = replace(given, real=settled(node.having(given.real), 0))
+        value, reach = given, _mapped_reach(context, given)
     else:
         value = node.real(k)
         if plain(context, value):
@@ -48,7 +49,7 @@ def settled(node: Node, k: int) -> Real:
         reach = _reach(context, value)
     name = node.names[k]
     for seen, real in context.settled.get(name, []):
-        if seen.ids.shape == value.ids.shape and _same(seen, value):
+        if _same(seen, value):
             return real
     target = context.carrier(name, node.name, *reach)
     if isinstance(value, Real) and rotation(value):
@@ -60,7 +61,7 @@ def settled(node: Node, k: int) -> Real:
     return real
 
 
-def _same(a: Real | Mapped, b: Real | Mapped) -> bool:
+def _same(a: Value, b: Value) -> bool:
     """Whether two values are the same object, or the same elements of the same tensors."""
     if a is b:
         return True
@@ -85,7 +86,7 @@ def _reach(context: Context, real: Real) -> tuple[float, float]:
         if context.place[tensor] is None:
             context.settle(term.stream, term.stream.ids, sample_shape(term.stream.ids), tensor)
         ends = context.reached(tensor, context.positions(term.stream))
-        scale = term.scale.astype(np.float64)
+        scale = np.asarray(term.scale).astype(np.float64)
         products = [end * scale * float(context.unit.get(tensor, 1)) for end in ends]
         least, most = least + np.minimum(*products), most + np.maximum(*products)
     low, high = (None if v is None else np.asarray(v, np.float64) for v in (real.low, real.high))

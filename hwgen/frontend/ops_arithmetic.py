@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float, int_holding
+from hwgen.formats import int_holding
 from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import Context, numbers, one_term
 from hwgen.frontend.floats import floating
@@ -36,8 +36,6 @@ from hwgen.frontend.values import (
     uniform,
 )
 from hwgen.ir import Multiply
-
-MOST_PRODUCT_BITS = 32
 
 
 def add(node: Node) -> Value:
@@ -133,23 +131,18 @@ def multiply(node: Node) -> Value:
 def _product(node: Node) -> Real:
     """The product of two quantized tensors: a Multiply."""
     context = node.context
+    terms = [term for value in node.inputs if isinstance(value, Real) for term in value.terms]
+    if any(floating(context, term.stream.tensor) for term in terms):
+        raise ModelError("multiplies two tensors of floats; quantize both to integers")
     operands = [one_term(settled(node, k)) for k in (0, 1)]
-    if any(zero.denominator != 1 for _, _, zero in operands):
-        raise ModelError("multiplies a value whose zero is no code; quantize both inputs")
     zeros = int(operands[0][2]), int(operands[1][2])
     tensors, lead = context.aligned([stream for stream, _, _ in operands], node.name)
-    for tensor in tensors:
-        context.check_rounded(tensor)
-        if isinstance(context.graph.tensors[tensor].fmt, Float):
-            raise ModelError("multiplies two tensors of floats; quantize both to integers")
     ranges = [
         [limit - zero for limit in context.reach[tensor]]
         for tensor, zero in zip(tensors, zeros, strict=True)
     ]
     ends = [a * b for a in ranges[0] for b in ranges[1]]
     low, high = np.min(ends, axis=0), np.max(ends, axis=0)
-    if int_holding(int(low.min()), int(high.max())).bits > MOST_PRODUCT_BITS:
-        raise ModelError("multiplies sums that are not quantized; quantize both inputs")
     size = context.graph.tensors[lead.tensor].shape
     result = context.tensor(f"{node.name}_product", size, low, high)
     context.place[result] = context.place[lead.tensor]
@@ -199,13 +192,13 @@ def _affine(node: Node, k: int, scale: Numbers, offset: Numbers) -> Value:
     """Input `k` * scale + offset."""
     value = _operand(node, k)
     if isinstance(value, Scores):
-        factor = scale.item() if np.size(scale) == 1 else 0
+        factor = Fraction(np.ravel(scale)[0]) if np.size(scale) == 1 else Fraction(0)
         if factor > 0 and not np.any(offset):
             return value.scaled(factor)
         value = picked(value.product(), value.ids)
     if isinstance(value, Mapped):
-        factor, term = (float(uniform(v, "its constant")) for v in (scale, offset))
-        return mapped(node.having(value), lambda x: x * factor + term, factor >= 0)
+        slope, term = (float(uniform(v, "its constant")) for v in (scale, offset))
+        return mapped(node.having(value), lambda x: x * slope + term, slope >= 0)
     return value.affine(scale, offset)
 
 

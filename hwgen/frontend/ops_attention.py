@@ -189,8 +189,8 @@ def attention(node: Node, weights: Scores) -> Value:
     context.graph.notes[name] = form.note
     back = np.argsort(heads.order)
     ids = np.arange(rows * count * width).reshape(rows, count, width).transpose(1, 0, 2)[back]
-    scale = exact(scales[2] * form.scale)
-    term = Term(Stream(result, ids.reshape(*weights.ids.shape[:-1], width)), scale)
+    stream = Stream(result, ids.reshape(*weights.ids.shape[:-1], width))
+    term = Term(stream, exact(scales[2] * form.scale))
     return Real((term,), exact(-zeros[2] * scales[2]))
 
 
@@ -234,13 +234,15 @@ def softmax(node: Node) -> Value:
     last = node.peek("axis", -1 if node.opset >= 13 else 1) in (-1, len(shape(value)) - 1)
     if isinstance(value, Scores) and not value.softmax and last:
         node.attribute("axis")
-        return replace(value, softmax=True, product=cache(lambda: _rows(node, value.product())))
+        made = value.product
+        return replace(value, softmax=True, product=cache(lambda: _rows(node, made())))
     if isinstance(value, Scores | Deferred):
         value = node.real(0)
     hosted = ops_layout.softmax(node.having(value))
-    if not last or len(hosted.operations) > 1 or isinstance(value, Codes):
+    if not last or len(hosted.operations) > 1 or not isinstance(value, Real):
         return hosted
-    return replace(hosted, hardware=cache(lambda: _rows(node, value)))
+    real = value
+    return replace(hosted, hardware=cache(lambda: _rows(node, real)))
 
 
 def _rows(node: Node, real: Real) -> Real:
@@ -260,13 +262,14 @@ def where(node: Node) -> Value:
             return value.plus(np.where(taken, 0.0, -np.inf))
     size = np.broadcast_shapes(chosen.shape, *map(shape, values))
     check_elements(size, "its output")
-    kept = []
+    kept: list[Value] = []
     for k, taken in ((1, chosen), (2, ~chosen)):
         factor = exact(np.broadcast_to(taken, size).astype(np.int64))
         if isinstance(node.input(k), Constant | Scaled):
             kept.append(Constant(np.where(taken, numbers(node.input(k)), 0)))
         else:
             part = rearrange(settled(node, k), lambda a: np.broadcast_to(a, size))
+            assert isinstance(part, Real)
             kept.append(part.affine(factor, exact(0)))
     return ops_arithmetic.add(node.having(*kept))
 

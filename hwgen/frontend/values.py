@@ -352,7 +352,9 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
     if isinstance(value, Scores):
         return replace(value, ids=move(value.ids), bias=numbers(value.bias))
     if isinstance(value, Rounded):
-        return replace(value, value=rearrange(value.value, move))
+        scores = rearrange(value.value, move)
+        assert isinstance(scores, Scores)
+        return replace(value, value=scores)
     if isinstance(value, Codes):
         return replace(value, stream=stream(value.stream))
     if isinstance(value, Real):
