@@ -18,15 +18,18 @@ from hwgen.ir import (
     BlockQuantize,
     Concat,
     Convert,
+    Curve,
     Embed,
     FloatAdd,
     Fork,
     Graph,
+    Interpolation,
     Linear,
     Lookup,
     Multiply,
     MultiThreshold,
     Node,
+    Normalize,
     Pool,
     Queue,
     Reduce,
@@ -34,6 +37,7 @@ from hwgen.ir import (
     Requantize,
     Resize,
     Select,
+    Softmax,
     Tensor,
     Window,
 )
@@ -145,6 +149,34 @@ def _block_quantize(node: BlockQuantize, x: Tensor, _y: Tensor) -> list[Process]
     ]
 
 
+def _held(x: Tensor, *latencies: int) -> list[Process]:
+    """Rows that wait, as often as there are latencies but one, until something is known of them:
+    the latency from a row's last word to its first one behind the queue."""
+    *waits, behind = latencies
+    words = np.arange(1, x.words + 1)
+    whole, begun = words // x.words_per_row, (words - 1) // x.words_per_row + 1
+    needs = [words, *[begun] * len(waits)]
+    firsts = [Process(n, whole, k, paced=False) for n, k in zip(needs, waits, strict=False)]
+    return [*firsts, Process(begun, words, behind)]
+
+
+def _interpolation(function: Interpolation) -> int:
+    """Cycles of a function: memory, operands, product, sum; of a table memory, output."""
+    return 4 if function.rest_bits else 2
+
+
+def _normalize(node: Normalize, x: Tensor, _y: Tensor) -> list[Process]:
+    levels = (x.lanes - 1).bit_length()
+    known = 10 + levels + 3 * node.centered + _interpolation(node.root)
+    return _held(x, known, 9 + node.centered)
+
+
+def _softmax(node: Softmax, x: Tensor, _y: Tensor) -> list[Process]:
+    levels = (x.lanes - 1).bit_length()
+    functions = (node.exponential, node.reciprocal)
+    return _held(x, *(6 + levels + _interpolation(f) for f in functions), 5)
+
+
 def _concat(node: Concat, *tensors: Tensor) -> list[Process]:
     y = tensors[-1]
     source = np.tile(np.repeat(np.arange(len(node.turn)), node.turn), y.words // sum(node.turn))
@@ -201,6 +233,9 @@ TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Lookup: lambda _node, x, _y: _each(x.words, 2),
     MultiThreshold: lambda node, x, _y: _each(x.words, node.form.latency, node.form.steps),
     Fork: lambda _node, x, *_: _each(x.words, 0, paced=False),
+    Normalize: _normalize,
+    Softmax: _softmax,
+    Curve: lambda node, x, _y: _each(x.words, 2 + _interpolation(node.function)),
     Queue: _queue,
     Resize: _resize,
 }

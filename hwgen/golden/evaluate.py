@@ -11,6 +11,7 @@ from hwgen.golden.attention import attention
 from hwgen.golden.blocks import block_quantize
 from hwgen.golden.convert import convert, float_add
 from hwgen.golden.dot import products_sum
+from hwgen.golden.normalize import normalize, softmax
 from hwgen.golden.rounding import affine_round
 from hwgen.ir import (
     Add,
@@ -18,6 +19,7 @@ from hwgen.ir import (
     BlockQuantize,
     Concat,
     Convert,
+    Curve,
     Embed,
     FloatAdd,
     Fork,
@@ -27,6 +29,7 @@ from hwgen.ir import (
     Multiply,
     MultiThreshold,
     Node,
+    Normalize,
     Pool,
     Positions,
     Queue,
@@ -35,6 +38,7 @@ from hwgen.ir import (
     Requantize,
     Resize,
     Select,
+    Softmax,
     Tensor,
     Window,
 )
@@ -168,6 +172,11 @@ def _lookup(node: Lookup, x: np.ndarray) -> np.ndarray:
     return node.table[x - node.first]
 
 
+def _curve(node: Curve, x: np.ndarray) -> np.ndarray:
+    """Elementwise."""
+    return np.clip(node.function(x - node.first), node.low, node.high)
+
+
 def _multi_threshold(node: MultiThreshold, x: np.ndarray) -> np.ndarray:
     """Elementwise on (N, ..., C)."""
     compared = np.where(node.form.falls == 1, ~x, x)
@@ -193,6 +202,9 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Embed: _embed,
     Select: lambda node, x: x[..., node.low : node.high],
     Lookup: _lookup,
+    Curve: _curve,
+    Normalize: normalize,
+    Softmax: softmax,
     MultiThreshold: _multi_threshold,
     Fork: lambda _node, x: x,
     Queue: lambda _node, x: x,

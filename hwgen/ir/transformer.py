@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.formats import Arithmetic
+from hwgen.formats import Arithmetic, Int
 from hwgen.ir.interpolation import Interpolation
 from hwgen.ir.nodes import Node
 
@@ -100,11 +100,6 @@ class Attention(Node):
     stateful: bool = False  # a sample is one row (N = M = 1), the fourth input ends sequences
 
     @property
-    def multipliers(self) -> int:
-        """Multipliers of scores and of weighted sums."""
-        return 2 * self.lanes * self.simd
-
-    @property
     def chunks(self) -> int:
         """Visits that hold all slots."""
         return -(-self.slots // self.lanes)
@@ -144,6 +139,14 @@ class Normalize(Node):
     shift: int
     low: int
     high: int
+
+    def most_spread(self, fmt: Int, count: int) -> int:
+        """The most V' can be for rows of so many codes of a format."""
+        if self.centered:
+            spread = (count // 2) * (count - count // 2) * (fmt.max - fmt.min) ** 2
+        else:
+            spread = count * max((fmt.min - self.zero) ** 2, (fmt.max - self.zero) ** 2)
+        return max(1, spread + self.epsilon)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

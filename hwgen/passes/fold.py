@@ -3,23 +3,23 @@ target."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from hwgen.errors import ConfigError
 from hwgen.ir import (
-    Attention,
     BlockQuantize,
     Concat,
     Embed,
     Graph,
     Linear,
+    Normalize,
     Pool,
     Reorder,
+    Softmax,
     Tensor,
     Window,
 )
-from hwgen.passes import fold_attention
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,7 @@ def fold(
     cycle.
     """
     layers = [Layer(graph, node) for node in graph.nodes if isinstance(node, Linear | Pool)]
-    given = dict(overrides or {})
-    attended = {n.name for n in graph.nodes if isinstance(n, Attention)}
-    own = {name: given.pop(name) for name in attended & set(given)}
-    chosen = _overrides(layers, given)
+    chosen = _overrides(layers, overrides or {})
 
     def choose(target: int) -> list[Fold]:
         return [
@@ -179,16 +176,13 @@ def fold(
 
     target = cycles or longest_stream(graph)
     if macs is not None:
-        target = _fit(
-            choose, layers, macs, lambda target: fold_attention.multipliers(graph, target, own)
-        )
+        target = _fit(choose, layers, macs)
     folds = choose(target)
     if cycles is not None:
         _check_cycles(graph, layers, folds, cycles, chosen)
     for layer, choice in zip(layers, folds, strict=True):
         _apply(graph, layer, choice, max(target, choice.cycles))
-    slowest = fold_attention.fold_attention(graph, target, own)
-    return max([target, slowest, *(choice.cycles for choice in folds)])
+    return max([target, *(choice.cycles for choice in folds)])
 
 
 def longest_stream(graph: Graph) -> int:
@@ -199,7 +193,7 @@ def longest_stream(graph: Graph) -> int:
 
 def multipliers(graph: Graph) -> int:
     """Multipliers of all layers."""
-    return sum(n.multipliers for n in graph.nodes if isinstance(n, Linear | Attention))
+    return sum(n.multipliers for n in graph.nodes if isinstance(n, Linear))
 
 
 def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
@@ -218,19 +212,17 @@ def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
     return dict(overrides)
 
 
-def _fit(choose, layers: list[Layer], macs: int, others: Callable[[int], int]) -> int:
-    """The least target whose multipliers, with those of `others`, are at most `macs`."""
+def _fit(choose, layers: list[Layer], macs: int) -> int:
+    """The least target whose multipliers are at most `macs`."""
 
     def total(target: int) -> int:
-        return others(target) + sum(
+        return sum(
             f.multipliers
             for f, layer in zip(choose(target), layers, strict=True)
             if isinstance(layer.node, Linear)
         )
 
     low, high = 1, max([layer.fold(1, 1).cycles for layer in layers], default=1)
-    while total(2 * high) < total(high):
-        high *= 2
     if total(high) > macs:
         raise ConfigError(f"macs must be at least {total(high)} for this network, not {macs}")
     while low < high:
@@ -258,6 +250,11 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
         (graph.tensors[node.input].elements, node.name)
         for node in graph.nodes
         if isinstance(node, Embed)
+    ]
+    needs += [
+        (graph.tensors[node.input].rows, node.name)
+        for node in graph.nodes
+        if isinstance(node, Normalize | Softmax)
     ]
     slowest, name = max(needs, default=(0, ""))
     if slowest > cycles:

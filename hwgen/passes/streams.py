@@ -9,7 +9,6 @@ from dataclasses import replace
 
 from hwgen.errors import ConfigError
 from hwgen.ir import (
-    Attention,
     BlockQuantize,
     Concat,
     Embed,
@@ -17,12 +16,14 @@ from hwgen.ir import (
     Graph,
     Linear,
     Node,
+    Normalize,
     Pool,
     Queue,
     Reduce,
     Reorder,
     Resize,
     Select,
+    Softmax,
     Tensor,
     Window,
 )
@@ -100,8 +101,6 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return graph.tensors[node.output].lanes
         case Pool():
             return node.pixels * node.block * node.simd
-        case Attention():
-            return node.simd
         case Reorder() | Concat() | Embed():
             return 1
     return None
@@ -115,6 +114,8 @@ def _chosen(node: Node, x: Tensor, target: int) -> int:
         case Select():
             fits = [k for k in range(1, x.channels + 1) if node.low % k == 0 or k == x.channels]
             return _fewest(x, target, x.lanes, fits)
+        case Normalize() | Softmax():
+            return min(_fewest(x, target, x.lanes), x.channels)
     return _fewest(x, target, x.lanes)
 
 

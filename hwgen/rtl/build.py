@@ -12,6 +12,7 @@ from hwgen.ir import (
     BlockQuantize,
     Concat,
     Convert,
+    Curve,
     Embed,
     FloatAdd,
     Fork,
@@ -21,6 +22,7 @@ from hwgen.ir import (
     Multiply,
     MultiThreshold,
     Node,
+    Normalize,
     Pool,
     Queue,
     Reduce,
@@ -28,6 +30,7 @@ from hwgen.ir import (
     Requantize,
     Resize,
     Select,
+    Softmax,
     Thresholds,
     Window,
 )
@@ -35,12 +38,14 @@ from hwgen.rtl.add import AddUnit
 from hwgen.rtl.block_quantize import BlockQuantizeUnit
 from hwgen.rtl.concat import ConcatUnit
 from hwgen.rtl.convert import ConvertUnit
+from hwgen.rtl.curve import CurveUnit
 from hwgen.rtl.embed import EmbedUnit
 from hwgen.rtl.float_sum import FloatAddUnit
 from hwgen.rtl.fork import ForkUnit
 from hwgen.rtl.linear import LinearUnit
 from hwgen.rtl.lookup import LookupUnit
 from hwgen.rtl.multiply import MultiplyUnit
+from hwgen.rtl.normalize import NormalizeUnit
 from hwgen.rtl.pool import PoolUnit
 from hwgen.rtl.queue import QueueUnit
 from hwgen.rtl.reduce import ReduceUnit
@@ -48,6 +53,7 @@ from hwgen.rtl.reorder import ReorderUnit
 from hwgen.rtl.requantize import RequantizeUnit
 from hwgen.rtl.resize import resize_unit
 from hwgen.rtl.select import SelectUnit
+from hwgen.rtl.softmax import SoftmaxUnit
 from hwgen.rtl.thresholds import ThresholdUnit
 from hwgen.rtl.wide_window import WideWindowUnit
 from hwgen.rtl.window import WindowUnit
@@ -73,6 +79,9 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
     Lookup: LookupUnit,
     MultiThreshold: ThresholdUnit,
     Fork: lambda node, x, *_: ForkUnit(node, x),
+    Normalize: NormalizeUnit,
+    Softmax: SoftmaxUnit,
+    Curve: CurveUnit,
     Queue: QueueUnit,
     Resize: lambda _node, x, y: resize_unit(x, y),
 }

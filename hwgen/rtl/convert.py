@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from typing import cast
 
-import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value, signed
-from amaranth.lib import data, wiring
+from amaranth.lib import wiring
 
-from hwgen.formats import Float, Int, int_holding
+from hwgen.formats import Float, Int
 from hwgen.ir import Convert, ConvertForm, Tensor
 from hwgen.rtl.arith.shift import normalize
 from hwgen.rtl.arith.unrounded import specials
 from hwgen.rtl.counter import counter
-from hwgen.rtl.requantize import arrange
+from hwgen.rtl.requantize import column, elements
 from hwgen.rtl.rom import Rom
 from hwgen.rtl.stream import pipeline, ports, register, shape_of
 
@@ -32,7 +31,7 @@ class ConvertUnit(wiring.Component):
     def __init__(self, node: Convert, x: Tensor, y: Tensor) -> None:
         self._node, self._x = node, x
         form = cast(ConvertForm, node.form)
-        self._columns = [_column(v, x) for v in (form.multiplier, form.offset)]
+        self._columns = [column(v, x) for v in (form.multiplier, form.offset)]
         self._roms = [
             Rom(words, fmt.bits, name)
             for (words, fmt), name in zip(self._columns, ("multiplier", "offset"), strict=True)
@@ -52,7 +51,7 @@ class ConvertUnit(wiring.Component):
         with m.If(ce):
             m.d.sync += x.eq(self.i.payload)
         multipliers, offsets = (
-            _elements(rom.read(m, address, ce), fmt, self._x.lanes)
+            elements(rom.read(m, address, ce), fmt, self._x.lanes)
             for rom, (_, fmt) in zip(self._roms, self._columns, strict=True)
         )
         for lane in range(self._x.lanes):
@@ -127,22 +126,6 @@ class ConvertUnit(wiring.Component):
             Mux(value < node.low, node.low, Mux(value > node.high, node.high, value))
         )
         return result
-
-
-def _column(values: np.ndarray, x: Tensor) -> tuple[np.ndarray, Int]:
-    """Parameters in words of the stream (one word where all are alike), and their format."""
-    words = arrange(values, x)
-    if (words == words[:1]).all():
-        words = words[:1]
-    return words, int_holding(int(values.min()), int(values.max()))
-
-
-def _elements(word, fmt: Int, lanes: int) -> list:
-    """The parameters of a word, constants where it is one."""
-    if isinstance(word, Const):
-        mask = (1 << fmt.bits) - 1
-        return [Const(word.value >> k * fmt.bits & mask, shape_of(fmt)) for k in range(lanes)]
-    return list(data.View(data.ArrayLayout(shape_of(fmt), lanes), word))
 
 
 def _parts(fmt: Float, code) -> tuple:

@@ -125,6 +125,22 @@ def arrange(column: np.ndarray, x: Tensor) -> np.ndarray:
     return flat.reshape(-1, lanes)[: max(1, x.words if whole else x.words_per_row)]
 
 
+def column(values: np.ndarray, x: Tensor) -> tuple[np.ndarray, Int]:
+    """Parameters in words of the stream (one word where all are alike), and their format."""
+    words = arrange(values, x)
+    if (words == words[:1]).all():
+        words = words[:1]
+    return words, int_holding(int(values.min()), int(values.max()))
+
+
+def elements(word, fmt: Int, lanes: int) -> list:
+    """The parameters of a word, constants where it is one."""
+    if isinstance(word, Const):
+        mask = (1 << fmt.bits) - 1
+        return [Const(word.value >> k * fmt.bits & mask, shape_of(fmt)) for k in range(lanes)]
+    return list(data.View(data.ArrayLayout(shape_of(fmt), lanes), word))
+
+
 class Parameters:
     """Multiplier, offset and limits of each lane, out of a memory where they change from word to
     word."""

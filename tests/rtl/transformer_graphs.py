@@ -8,7 +8,19 @@ import numpy as np
 
 from hwgen.config import Config
 from hwgen.formats import Int
-from hwgen.ir import Embed, Graph, InputPort, Node, OutputPort, Select, Tensor
+from hwgen.ir import (
+    Curve,
+    Embed,
+    Graph,
+    InputPort,
+    Node,
+    Normalize,
+    OutputPort,
+    Select,
+    Softmax,
+    Tensor,
+)
+from hwgen.ir.interpolation import interpolation
 from hwgen.passes.pipeline import lower
 
 
@@ -52,9 +64,77 @@ def select(seed: int) -> Graph:
     return alone(_with(Select, low=low, high=high), x, y, cycles=cycles, lanes=lanes)
 
 
+def normalize(seed: int) -> Graph:
+    """Rows with and without their mean, in one lane, in some that leave the last word unfilled, and
+    in words of a row; rows of equal elements, and of one; a parameter for all, or one for each."""
+    r = np.random.default_rng(seed)
+    rows, channels, lanes = [(5, 7, 3), (3, 12, 1), (6, 8, 8), (9, 1, 1), (4, 24, 5), (2, 40, 7)][
+        seed
+    ]
+    fmt = [Int(8), Int(8, signed=False), Int(5), Int(7), Int(12), Int(16)][seed]
+    centered, precision, unit = bool(seed % 2 == 0), 9 + seed, 10
+    root = interpolation(lambda m: 2.0**precision / np.sqrt(m / 256), 10, 1.0, first=1 << 8)
+    alike = seed == 2
+    node = _with(
+        Normalize,
+        centered=centered,
+        zero=int(r.integers(-4, 5)),
+        epsilon=[0, 3, 1 << 16][seed % 3],
+        root=root,
+        up=precision - unit if precision > unit else 1,
+        gamma=np.full(channels, -300) if alike else r.integers(-500, 500, channels),
+        beta=np.full(channels, 70) if alike else r.integers(-(1 << 16), 1 << 16, channels),
+        shift=int(r.integers(8, 12)),
+        low=-128,
+        high=100,
+    )
+    x, y = Tensor((rows, channels), fmt), Tensor((rows, channels), Int(8))
+    # A port of words of several rows is no matter.
+    port = {"x0": 2 * lanes if seed == 2 else lanes}
+    return alone(node, x, y, cycles=rows * -(-channels // lanes), lanes=port)
+
+
+def softmax(seed: int) -> Graph:
+    """Rows whose weights all count and rows of which one counts."""
+    rows, channels, lanes = [(5, 7, 3), (3, 12, 1), (6, 8, 8), (9, 1, 1), (4, 24, 5)][seed]
+    fmt = [Int(8), Int(8, signed=False), Int(5), Int(7), Int(12)][seed]
+    bits = [8, 10, 12, 6, 16][seed]
+    node = _with(
+        Softmax,
+        multiplier=[300, -77, 1 << 12, 1000, 901][seed],
+        shift=[9, 7, 6, 9, 12][seed],
+        fraction=[6, 4, 1, 7, 8][seed],
+        exponential=interpolation(
+            lambda f: np.minimum(2.0 ** (bits - 1 + f / 2.0 ** [6, 4, 1, 7, 8][seed]), 2**bits - 1),
+            [6, 4, 1, 7, 8][seed],
+            1.0,
+        ),
+        reciprocal=interpolation(lambda z: 2.0**12 / (1 + z / 64), 6, 1.0),
+        up=[12 - 8, 12 - 16, 1, 0, 4][seed],
+        high=[255, 60000, 255, 127, 255][seed],
+    )
+    x = Tensor((rows, channels), fmt)
+    y = Tensor((rows, channels), Int([8, 16, 8, 7, 8][seed], signed=False))
+    return alone(node, x, y, cycles=rows * -(-channels // lanes), lanes={"x0": lanes})
+
+
+def curve(seed: int) -> Graph:
+    """Functions of signed and of unsigned codes, saturated."""
+    fmt = [Int(13), Int(10, signed=False)][seed]
+    function = interpolation(lambda x: 900 * np.sin((x + fmt.min) / 99), fmt.bits, 0.8)
+    node = _with(Curve, function=function, first=fmt.min, low=-700, high=880)
+    x, y = Tensor((4, 9), fmt), Tensor((4, 9), Int(11))
+    return alone(node, x, y, cycles=[36, 12][seed])
+
+
 CASES = {
     "transformers": [
         *((embed, seed) for seed in range(4)),
         *((select, seed) for seed in range(5)),
-    ]
+        *((curve, seed) for seed in range(2)),
+    ],
+    "normalized": [
+        *((normalize, seed) for seed in range(6)),
+        *((softmax, seed) for seed in range(5)),
+    ],
 }
