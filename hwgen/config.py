@@ -16,24 +16,28 @@ from hwgen.formats import Arithmetic, parse_arithmetic
 MOST_BITS = 32  # of a multiplier: what the golden model's 64-bit integers hold
 MOST_NAMES = 8  # listed in a message
 SCALES = ("max", "mse")
+FOLDS = ("pe", "simd", "lanes", "heads")
 # Keys that are no tables, in the order they are written.
 PLAIN = ("name", "cycles", "macs", "requant_bits", "arith", "scale", "per_channel")
 
 
 @dataclass(frozen=True)
 class NodeConfig:
-    """`pe` outputs and `simd` inputs at once; `requant_bits`: multiplier bits of an approximate
-    requantization; `arith`: the arithmetic to convert the node to, as text."""
+    """`pe` outputs and `simd` inputs at once; of attention `lanes` keys, `simd` elements of a head
+    and `heads` at once; `requant_bits`: multiplier bits of an approximate requantization; `arith`:
+    the arithmetic to convert the node to, as text."""
 
     pe: int | None = None
     simd: int | None = None
+    lanes: int | None = None
+    heads: int | None = None
     requant_bits: int | None = None
     arith: str | None = None
 
     @property
     def fold(self) -> dict[str, int]:
-        """What is set of pe and simd."""
-        return {k: v for k in ("pe", "simd") if (v := getattr(self, k)) is not None}
+        """What is set of pe, simd, lanes and heads."""
+        return {k: v for k in FOLDS if (v := getattr(self, k)) is not None}
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,7 @@ class Config:
             for dimension in size:
                 _positive(dimension, f"shapes.{name}", required=True)
         for name, node in self.nodes.items():
-            for key in ("pe", "simd"):
+            for key in FOLDS:
                 _positive(getattr(node, key), f"{name}.{key}")
             _positive(node.requant_bits, f"{name}.requant_bits", MOST_BITS)
             _arithmetic(node.arith, f"{name}.arith")

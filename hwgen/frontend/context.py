@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float, Int, int_holding
+from hwgen.formats import Fixed, Float, Int, int_holding
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
@@ -22,8 +23,10 @@ from hwgen.frontend.values import (
     exact,
     uniform,
 )
-from hwgen.ir import Graph, InputPort, OutputPort, Reorder, Requantize, Tensor
+from hwgen.ir import Graph, InputPort, Island, OutputPort, Reorder, Requantize, Tensor
 from hwgen.ir import Node as GraphNode
+
+CARRIER = Int(16)  # of numbers that a model leaves in float
 
 
 @dataclass
@@ -34,6 +37,21 @@ class Context:
     place: dict[str, np.ndarray | None] = field(default_factory=dict)  # id -> position; None: free
     reach: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # per channel
     unit: dict[str, Fraction] = field(default_factory=dict)  # of exact sums of floats' products
+    formats: Mapping[str, Fixed] = field(default_factory=dict)  # of ONNX tensors left in float
+    settled: dict[str, list[tuple[Value, Real]]] = field(default_factory=dict)  # in fixed point
+
+    # --- numbers left in float -----------------------------------------------------------------
+
+    def carrier(self, name: str, node: str, low: float, high: float) -> Target:
+        """The fixed point of an ONNX tensor whose numbers are within [low, high], read by a node:
+        what the configuration says, else 16 bits that hold them all."""
+        fmt = self.formats.get(name)
+        if fmt is None:
+            size = max(abs(low), abs(high))
+            frac = CARRIER.bits - 1 - math.frexp(size)[1] if size else CARRIER.bits - 1
+            fmt = Fixed(CARRIER.bits, frac)
+        self.graph.islands[name] = Island(name, node, fmt, low, high)
+        return Target(Fraction(2) ** -fmt.frac, 0, Int(fmt.bits, fmt.signed))
 
     # --- tensors ---------------------------------------------------------------------------------
 

@@ -16,10 +16,12 @@ from hwgen.errors import ModelError
 from hwgen.frontend import (
     constants,
     ops_arithmetic,
+    ops_attention,
     ops_floats,
     ops_functions,
     ops_layers,
     ops_layout,
+    ops_norm,
     ops_pool,
     ops_qonnx,
     ops_qoperator,
@@ -59,6 +61,8 @@ LOWER = {
     **ops_qoperator.LOWER,
     **ops_qonnx.LOWER,
     **ops_floats.LOWER,
+    **ops_norm.LOWER,
+    **ops_attention.LOWER,
 }
 ADVICE = {
     "DynamicQuantizeLinear": "quantize statically, with onnxruntime.quantization.quantize_static",

@@ -15,9 +15,15 @@ from hwgen.frontend.values import (
     Blocked,
     Codes,
     Constant,
+    Deferred,
     Hosted,
+    Maker,
     Real,
+    Scores,
+    Term,
     Value,
+    exact,
+    picked,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +52,7 @@ class Node:
             context,
         )
         self.outputs = len(proto.output)
+        self.names, self.results = list(proto.input), list(proto.output)
         self._attributes = {a.name: a for a in proto.attribute}
         self._metadata = {entry.key: entry.value for entry in proto.metadata_props}
 
@@ -76,6 +83,11 @@ class Node:
         value = helper.get_attribute_value(found)
         return value.decode() if isinstance(value, bytes) else value
 
+    def peek(self, name: str, default=None):
+        """An attribute's value, which stays unread."""
+        found = self._attributes.get(name)
+        return default if found is None else helper.get_attribute_value(found)
+
     def has(self, name: str) -> bool:
         """Whether an attribute is there and not 0."""
         found = self._attributes.get(name)
@@ -92,6 +104,12 @@ class Node:
     def real(self, k: int) -> Real:
         """Input `k`, which must be quantized."""
         value = self.input(k)
+        if isinstance(value, Deferred):
+            return picked(self._rounded(value.maker), value.ids)
+        if isinstance(value, Scores):
+            return picked(value.product(), value.ids)
+        if isinstance(value, Hosted) and value.hardware is not None:
+            return value.hardware()
         if isinstance(value, Hosted):
             raise ModelError(
                 f"reads the result of {value.operations[0][0]}, which the host computes; that is "
@@ -112,6 +130,12 @@ class Node:
                 "--calibrate X.npz"
             )
         return value
+
+    def _rounded(self, maker: Maker) -> Real:
+        """A result in fixed point that holds all its numbers."""
+        target = self.context.carrier(maker.result, maker.name, *maker.reach)
+        codes = maker.codes(target)
+        return Real((Term(codes.stream, exact(target.scale)),))
 
     def constant(self, k: int, what: str) -> np.ndarray:
         """Input `k`, which must be a constant."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float, int_holding
+from hwgen.formats import int_holding
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import numbers, one_term
+from hwgen.frontend.context import Context, numbers, one_term
+from hwgen.frontend.floats import floating
+from hwgen.frontend.islands import MOST_BITS, settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_functions import combined, mapped
 from hwgen.frontend.ops_quantize import to_codes
+from hwgen.frontend.rotate import rotation
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
@@ -21,17 +25,17 @@ from hwgen.frontend.values import (
     Numbers,
     Real,
     Scaled,
+    Scores,
     Stream,
     Term,
     Value,
     exact,
+    picked,
     rearrange,
     shape,
     uniform,
 )
 from hwgen.ir import Multiply
-
-MOST_PRODUCT_BITS = 32
 
 
 def add(node: Node) -> Value:
@@ -47,14 +51,56 @@ def subtract(node: Node) -> Value:
 def _sum(node: Node, sign: int) -> Value:
     minus = exact(sign)
     first, second = node.input(0), node.input(1)
+    if isinstance(first, Scores) and isinstance(second, Constant):
+        return _biased(first, sign * second.array)
+    if isinstance(second, Scores) and isinstance(first, Constant) and sign > 0:
+        return _biased(second, first.array)
     if isinstance(second, Constant | Scaled):
         return _affine(node, 0, exact(1), fitting(second, _operand(node, 0)) * minus)
     if isinstance(first, Constant | Scaled):
         return _affine(node, 1, minus, fitting(first, _operand(node, 1)))
     node = _broadcast(node)
-    if _unrounded(node):
+    if _unrounded(node) and same_codes(node):
         return combined(node, np.add if sign > 0 else np.subtract)
-    a, b = node.real(0), node.real(1).affine(minus, exact(0))
+    total = _added(node, lambda k: _unclamped(node, k), minus)
+    if not (rotation(total) or _addable(node.context, total)):
+        total = _added(node, lambda k: settled(node, k), minus)
+    return total
+
+
+def _biased(value: Scores, bias: np.ndarray) -> Scores:
+    """Scores and a mask, or another constant."""
+    if np.broadcast_shapes(bias.shape, value.ids.shape) != value.ids.shape:
+        raise ModelError(f"the mask {list(bias.shape)} does not fit {list(value.ids.shape)}")
+    if np.isnan(bias).any() or (bias == np.inf).any():
+        raise ModelError("adds NaN or infinity to scores; mend the mask")
+    return value.plus(bias)
+
+
+def _unclamped(node: Node, k: int) -> Real:
+    """Input `k` as numbers that can be added."""
+    value = node.input(k)
+    return settled(node, k) if _rounds(value) else node.real(k)
+
+
+def _addable(context: Context, real: Real) -> bool:
+    """Whether one node quantizes a sum: at most two tensors, few-bit codes of one scale each."""
+    if len(real.terms) > 2 or (len(real.terms) > 1 and np.size(real.offset) > 1):
+        return False
+    return len(real.terms) == 1 or all(
+        np.size(t.scale) == 1
+        and (floating(context, t.stream.tensor) or _bits(context, t) <= MOST_BITS)
+        for t in real.terms
+    )
+
+
+def _bits(context: Context, term: Term) -> int:
+    return context.graph.tensors[term.stream.tensor].fmt.bits
+
+
+def _added(node: Node, operand: Callable[[int], Real], minus: Numbers) -> Real:
+    """The sum, with `minus` times the second operand, its terms of the same codes as one."""
+    a, b = operand(0), operand(1).affine(minus, exact(0))
     terms = list(a.terms)
     for term in b.terms:
         same = [
@@ -77,29 +123,26 @@ def multiply(node: Node) -> Value:
     if isinstance(second, Constant | Scaled):
         return _affine(node, 0, fitting(second, _operand(node, 0)), exact(0))
     node = _broadcast(node)
-    return combined(node, np.multiply) if _unrounded(node) else _product(node)
+    if _unrounded(node) and same_codes(node):
+        return combined(node, np.multiply)
+    return _product(node)
 
 
 def _product(node: Node) -> Real:
     """The product of two quantized tensors: a Multiply."""
     context = node.context
-    operands = [one_term(node.real(k)) for k in (0, 1)]
-    if any(zero.denominator != 1 for _, _, zero in operands):
-        raise ModelError("multiplies a value whose zero is no code; quantize both inputs")
+    terms = [term for value in node.inputs if isinstance(value, Real) for term in value.terms]
+    if any(floating(context, term.stream.tensor) for term in terms):
+        raise ModelError("multiplies two tensors of floats; quantize both to integers")
+    operands = [one_term(settled(node, k)) for k in (0, 1)]
     zeros = int(operands[0][2]), int(operands[1][2])
     tensors, lead = context.aligned([stream for stream, _, _ in operands], node.name)
-    for tensor in tensors:
-        context.check_rounded(tensor)
-        if isinstance(context.graph.tensors[tensor].fmt, Float):
-            raise ModelError("multiplies two tensors of floats; quantize both to integers")
     ranges = [
         [limit - zero for limit in context.reach[tensor]]
         for tensor, zero in zip(tensors, zeros, strict=True)
     ]
     ends = [a * b for a in ranges[0] for b in ranges[1]]
     low, high = np.min(ends, axis=0), np.max(ends, axis=0)
-    if int_holding(int(low.min()), int(high.max())).bits > MOST_PRODUCT_BITS:
-        raise ModelError("multiplies sums that are not quantized; quantize both inputs")
     size = context.graph.tensors[lead.tensor].shape
     result = context.tensor(f"{node.name}_product", size, low, high)
     context.place[result] = context.place[lead.tensor]
@@ -125,27 +168,44 @@ def _broadcast(node: Node) -> Node:
     )
 
 
+def same_codes(node: Node) -> bool:
+    """Whether both inputs are functions of the same codes."""
+    tensors = []
+    for value in node.inputs:
+        real = value.real if isinstance(value, Mapped) else value
+        if not isinstance(real, Real) or len(real.terms) != 1:
+            return False
+        tensors.append(real.terms[0].stream)
+    return tensors[0].tensor == tensors[1].tensor and np.array_equal(tensors[0].ids, tensors[1].ids)
+
+
 def _unrounded(node: Node) -> bool:
     """Whether an input is more than codes, a scale and an offset."""
-    return any(
-        isinstance(value, Mapped) or (isinstance(value, Real) and value.clamped)
-        for value in node.inputs
-    )
+    return any(map(_rounds, node.inputs))
+
+
+def _rounds(value: Value | None) -> bool:
+    return isinstance(value, Mapped) or (isinstance(value, Real) and value.clamped)
 
 
 def _affine(node: Node, k: int, scale: Numbers, offset: Numbers) -> Value:
     """Input `k` * scale + offset."""
     value = _operand(node, k)
+    if isinstance(value, Scores):
+        factor = Fraction(np.ravel(scale)[0]) if np.size(scale) == 1 else Fraction(0)
+        if factor > 0 and not np.any(offset):
+            return value.scaled(factor)
+        value = picked(value.product(), value.ids)
     if isinstance(value, Mapped):
-        factor, term = (float(uniform(v, "its constant")) for v in (scale, offset))
-        return mapped(node.having(value), lambda x: x * factor + term, factor >= 0)
+        slope, term = (float(uniform(v, "its constant")) for v in (scale, offset))
+        return mapped(node.having(value), lambda x: x * slope + term, slope >= 0)
     return value.affine(scale, offset)
 
 
-def _operand(node: Node, k: int) -> Real | Mapped:
+def _operand(node: Node, k: int) -> Real | Mapped | Scores:
     """Input `k`: numbers, or a function of them."""
     value = node.input(k)
-    return value if isinstance(value, Mapped) else node.real(k)
+    return value if isinstance(value, Mapped | Scores) else node.real(k)
 
 
 def divide(node: Node) -> Value:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.values import Mapped, Real, Stream, Term, Value, exact, uniform
 from hwgen.ir.functions import apply
@@ -31,7 +32,7 @@ def mapped(
     else:
         real, composed = node.real(0), function
     if len(real.terms) != 1:
-        raise ModelError("reads a sum that is not quantized; quantize its input")
+        real = settled(node, 0)
     operations = None if operation is None or before is None else (*before, operation)
     return Mapped(real, composed, node.name, rising, operations)
 

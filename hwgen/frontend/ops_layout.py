@@ -17,6 +17,7 @@ from hwgen.frontend.ops_quantize import join
 from hwgen.frontend.values import (
     Codes,
     Constant,
+    Deferred,
     Hosted,
     Input,
     Joined,
@@ -169,7 +170,26 @@ def concat(node: Node) -> Value:
         if len({p.fmt for p in codes}) > 1:
             raise ModelError("joins codes of different formats; quantize its inputs alike")
         return join(node, codes, axis, codes[0].fmt)
-    return Joined(tuple(node.real(k) for k in range(len(parts))), axis)
+    reals = [node.real(k) for k in range(len(parts))]
+    together = len({t.stream.tensor for real in reals for t in real.terms}) == 1
+    if together and all(len(real.terms) == 1 and not real.clamped for real in reals):
+        return _merged(reals, axis)
+    return Joined(tuple(reals), axis)
+
+
+def _merged(reals: list[Real], axis: int) -> Real:
+    """Parts of one tensor, each with numbers of its own."""
+
+    def joined(arrays: list[np.ndarray]) -> np.ndarray:
+        if all(np.size(a) == 1 and a.item() == arrays[0].item() for a in arrays):
+            return arrays[0].reshape(())
+        full = [np.broadcast_to(a, r.ids.shape) for a, r in zip(arrays, reals, strict=True)]
+        return np.concatenate(full, axis=axis)
+
+    ids = np.concatenate([r.ids for r in reals], axis=axis)
+    stream = Stream(reals[0].terms[0].stream.tensor, ids)
+    scale = joined([np.asarray(r.terms[0].scale) for r in reals])
+    return Real((Term(stream, scale),), joined([np.asarray(r.offset) for r in reals]))
 
 
 def depth_to_space(node: Node) -> Value:
@@ -395,6 +415,8 @@ def _hosted(node: Node, op: str, attributes: dict) -> Hosted:
     operation = (op, attributes)
     if isinstance(value, Mapped) and value.operations is not None:
         value = Hosted(value.real, value.operations)
+    if isinstance(value, Deferred):
+        value = node.real(0)
     if isinstance(value, Hosted):
         return Hosted(value.value, (*value.operations, operation))
     if isinstance(value, Real | Codes):

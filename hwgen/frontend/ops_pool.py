@@ -9,6 +9,7 @@ from hwgen.formats import Float
 from hwgen.frontend.constants import scalar_list
 from hwgen.frontend.context import one_term
 from hwgen.frontend.floats import linear, ones
+from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.values import Codes, Real, Stream, Term, Value, exact
 from hwgen.frontend.windows import pair, placed, sliding
@@ -130,6 +131,7 @@ def global_average_pool(node: Node) -> Value:
 def reduce_mean(node: Node) -> Value:
     """ReduceMean; `axes` as an attribute or an input."""
     x = node.real(0)
+    x = x if len(x.terms) == 1 and not x.clamped else settled(node, 0)
     axes = node.attribute("axes", None)
     if node.input(1) is not None:
         axes = scalar_list(node.input(1), "axes")

@@ -12,14 +12,16 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import ROUND, Int
 from hwgen.frontend.node import Node
-from hwgen.frontend.ops_quantize import to_codes
+from hwgen.frontend.ops_quantize import to_codes, unrounded
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
     Constant,
     Numbers,
     Real,
+    Rounded,
     Scaled,
+    Scores,
     Term,
     Value,
     check_scale,
@@ -82,6 +84,8 @@ def quant(node: Node) -> Value:
     if bits > MOST_BITS:
         raise ModelError(f"quantizes activations to {bits} bits; 1 to {MOST_BITS} are supported")
     target = Target(scale.ravel()[0], zero, fmt, low, high, mode)
+    if isinstance(value, Scores):
+        return unrounded(node, Rounded(value, target))
     return _real(to_codes(node, value, target), target.scale, zero)
 
 

@@ -20,12 +20,15 @@ from hwgen.frontend.values import (
     ZERO,
     Codes,
     Constant,
+    Deferred,
     Hosted,
     Input,
     Joined,
     Mapped,
     Real,
+    Rounded,
     Scaled,
+    Scores,
     Stream,
     Term,
     Value,
@@ -67,6 +70,8 @@ def quantize(node: Node) -> Value:
     if block:
         raise ModelError("quantizes activations in blocks; quantize them per tensor")
     target = target_of(node, 1, 2, kind)
+    if isinstance(value, Scores):
+        return Rounded(value, target)
     if isinstance(target.fmt, Float) and not saturate:
         raise ModelError("saturate=0 turns large numbers into NaN; export it with saturate=1")
     return on_host(value, target) if isinstance(value, Hosted) else to_codes(node, value, target)
@@ -99,7 +104,8 @@ def on_host(value: Hosted, target: Target) -> Hosted:
         "zero_point": target.zero,
         "dtype": str(target.fmt),
     }
-    return Hosted(value.value, (*value.operations, ("QuantizeLinear", attributes)))
+    operations = (*value.operations, ("QuantizeLinear", attributes))
+    return replace(value, operations=operations)
 
 
 def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
@@ -111,6 +117,9 @@ def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
         return Codes(Stream(tensor, value.ids), target.fmt)
     if isinstance(value, Mapped):
         return quantized(node, value, target)
+    if isinstance(value, Deferred):
+        codes = value.maker.codes(target)
+        return Codes(Stream(codes.stream.tensor, codes.ids.ravel()[value.ids]), codes.fmt)
     if isinstance(value, Joined):
         parts = [to_codes(node, part, target) for part in value.parts]
         return join(node, parts, value.axis, target.fmt)
@@ -125,6 +134,18 @@ def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
     if len(real.terms) == 1:
         return context.requantize(real, target, f"{_maker(context, real)}.requantize", stem)
     return _add(node, real, target, stem)
+
+
+def unrounded(node: Node, value: Rounded) -> Scores:
+    """Scores as the model rounds them, where nothing makes attention of them."""
+    scores, target = value.value, value.target
+
+    def real() -> Real:
+        codes = to_codes(node, scores.product(), target)
+        scale = exact(target.scale)
+        return Real((Term(codes.stream, scale),), exact(-target.zero * target.scale))
+
+    return replace(scores, product=real)
 
 
 def join(node: Node, parts: list[Codes], axis: int, fmt: Int | Float) -> Codes:
@@ -170,7 +191,7 @@ def dequantize(node: Node) -> Value:
 
 def from_codes(
     node: Node, places: tuple[int, int, int], axis: int = 1, block: int = 0
-) -> Real | Scaled | Hosted:
+) -> Real | Scaled | Hosted | Scores:
     """The value of the codes, scale and zero point at three inputs of a node."""
     value, scale = node.input(places[0]), check_scale(exact(node.constant(places[1], "scale")))
     zeros = np.asarray(0) if node.input(places[2]) is None else _zeros(node, places[2], value)
@@ -186,7 +207,9 @@ def from_codes(
         return Scaled(codes, scale)
     if isinstance(value, Hosted) and value.operations[-1][0] == "QuantizeLinear":
         attributes = {"scale": float(uniform(scale, "its scale")), "zero_point": int(zeros.item())}
-        return Hosted(value.value, (*value.operations, ("DequantizeLinear", attributes)))
+        return replace(value, operations=(*value.operations, ("DequantizeLinear", attributes)))
+    if isinstance(value, Rounded):
+        return unrounded(node, value)
     if not isinstance(value, Codes):
         raise ModelError("dequantizes something that is not quantized")
     scale, zeros = (along(a, axis, value.ids.shape, block) for a in (scale, zeros))

@@ -6,14 +6,19 @@ Fractions, as scalars or as object arrays that broadcast against the shape.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import Block, Float, Int, decode
+
+if TYPE_CHECKING:
+    from hwgen.frontend.target import Target
 
 Numbers = np.ndarray  # object array of Fraction, of any shape that broadcasts
 
@@ -32,6 +37,7 @@ def exact(values) -> Numbers:
 
 
 ZERO = exact(0)
+LOWEST = -1e4  # stands for minus infinity where a mask is added to scores in hardware
 
 
 def check_scale(scale: Numbers) -> Numbers:
@@ -203,10 +209,90 @@ class Joined:
 
 @dataclass(frozen=True, eq=False)
 class Hosted:
-    """What the host computes from an output of the hardware."""
+    """What the host computes from an output of the hardware; `hardware` does it in hardware where
+    that can, for what reads it."""
 
     value: Real | Codes
     operations: tuple[tuple[str, dict], ...]
+    hardware: Callable[[], Real] | None = None
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Elements of the value."""
+        return self.value.ids
+
+
+class Maker(ABC):
+    """What a node of the hardware computes in the format that its reader asks for."""
+
+    name: str  # of the ONNX node
+    result: str  # the ONNX tensor
+    reach: tuple[float, float]  # limits of the numbers
+
+    @abstractmethod
+    def codes(self, target: Target) -> Codes:
+        """The node's result in a format; the same codes for the same format."""
+
+
+@dataclass(frozen=True, eq=False)
+class Deferred:
+    """The result of a normalization or a softmax, which its reader rounds: elements of `maker`."""
+
+    maker: Maker
+    ids: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """q @ k * scale + bias, a product of two activations: perhaps the scores of attention.
+
+    `product` gives it as numbers of the hardware, where nothing makes attention of it; `ids` are
+    the elements of the product.
+    """
+
+    q: Real
+    k: Real
+    scale: Fraction
+    bias: np.ndarray | None  # float64, broadcasts against `ids`
+    ids: np.ndarray
+    product: Callable[[], Real]
+    name: str  # of the ONNX node that multiplies
+    softmax: bool = False  # whether its softmax is meant
+
+    @property
+    def whole(self) -> bool:
+        """Whether no element has moved."""
+        return bool((np.diff(self.ids.ravel()) == 1).all())
+
+    def scaled(self, factor: Fraction) -> Scores:
+        """self * factor, which is positive."""
+        bias = None if self.bias is None else self.bias * float(factor)
+        real = self.product
+        return replace(
+            self,
+            scale=self.scale * factor,
+            bias=bias,
+            product=lambda: real().affine(exact(factor), ZERO),
+        )
+
+    def plus(self, bias: np.ndarray) -> Scores:
+        """self + bias, which may be minus infinity."""
+        real = self.product
+        # What is far below all scores has no weight, whatever it is.
+        finite = exact(np.maximum(bias.astype(np.float64), LOWEST))
+        return replace(
+            self,
+            bias=bias.astype(np.float64) + (0 if self.bias is None else self.bias),
+            product=lambda: real().affine(exact(1), finite),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Rounded:
+    """Scores that a model rounds; attention keeps them to more digits."""
+
+    value: Scores
+    target: Target
 
     @property
     def ids(self) -> np.ndarray:
@@ -219,7 +305,21 @@ class Unknown:
     """The result of a node that could not be lowered."""
 
 
-Value = Input | Codes | Constant | Scaled | Real | Blocked | Mapped | Joined | Hosted | Unknown
+Value = (
+    Input
+    | Codes
+    | Constant
+    | Scaled
+    | Real
+    | Blocked
+    | Mapped
+    | Joined
+    | Hosted
+    | Deferred
+    | Scores
+    | Rounded
+    | Unknown
+)
 
 
 def shape(value: Value) -> tuple[int, ...]:
@@ -247,8 +347,14 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
         return Constant(move(value.array))
     if isinstance(value, Scaled):
         return replace(value, codes=move(value.codes), scale=_moved_scale(value, move))
-    if isinstance(value, Input):
+    if isinstance(value, Input | Deferred):
         return replace(value, ids=move(value.ids))
+    if isinstance(value, Scores):
+        return replace(value, ids=move(value.ids), bias=numbers(value.bias))
+    if isinstance(value, Rounded):
+        scores = rearrange(value.value, move)
+        assert isinstance(scores, Scores)
+        return replace(value, value=scores)
     if isinstance(value, Codes):
         return replace(value, stream=stream(value.stream))
     if isinstance(value, Real):
@@ -263,6 +369,15 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
     if isinstance(value, Blocked):
         raise ModelError(value.unread)
     raise ModelError("can't be moved behind an operation of the host; put it before")
+
+
+def picked(real: Real, ids: np.ndarray) -> Real:
+    """The elements of a value at places of its flattened form."""
+    if ids.shape == real.ids.shape and (np.diff(ids.ravel()) == 1).all():
+        return real
+    value = rearrange(real, lambda a: a.ravel()[ids])
+    assert isinstance(value, Real)
+    return value
 
 
 def _moved_scale(value: Scaled, move) -> Numbers:

@@ -1,7 +1,7 @@
 """The graph every pass works on: tensors as streams, nodes as frozen dataclasses."""
 
 from hwgen.ir.floats import BlockQuantize, Convert, ConvertForm, FloatAdd
-from hwgen.ir.graph import Graph, InputPort, OutputPort, Tensor
+from hwgen.ir.graph import Graph, InputPort, Island, OutputPort, Tensor
 from hwgen.ir.interpolation import Interpolation
 from hwgen.ir.nodes import (
     ADDER_STAGES,
@@ -54,6 +54,7 @@ __all__ = [
     "Grid",
     "InputPort",
     "Interpolation",
+    "Island",
     "Linear",
     "Lookup",
     "Mask",

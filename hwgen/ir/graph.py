@@ -12,7 +12,7 @@ from hwgen.errors import HwgenError
 if TYPE_CHECKING:
     import numpy as np
 
-    from hwgen.formats import Float, Int
+    from hwgen.formats import Fixed, Float, Int
     from hwgen.ir.nodes import Node
 
 
@@ -107,6 +107,30 @@ class OutputPort:
     host: tuple[tuple[str, dict], ...] = ()
 
 
+@dataclass(frozen=True)
+class Island:
+    """A tensor that the model leaves in float, in fixed point: read by `node`, its numbers within
+    [low, high]."""
+
+    tensor: str  # of ONNX
+    node: str
+    fmt: Fixed
+    low: float
+    high: float
+
+    @property
+    def headroom(self) -> float:
+        """Bits by which the format's range exceeds the numbers'; less than 0 where it saturates."""
+        most = (1 << self.fmt.bits - self.fmt.signed) * 2.0**-self.fmt.frac
+        size = max(abs(self.low), abs(self.high))
+        return math.log2(most / size) if size else math.inf
+
+    @property
+    def error(self) -> float:
+        """The largest rounding error of numbers in its range."""
+        return 2.0 ** (-self.fmt.frac - 1)
+
+
 @dataclass
 class Graph:
     """Nodes in topological order over named tensors."""
@@ -116,6 +140,8 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     inputs: list[InputPort] = field(default_factory=list)
     outputs: list[OutputPort] = field(default_factory=list)
+    islands: dict[str, Island] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)  # node -> what was recognized, and why
 
     def producer(self) -> dict[str, Node]:
         """The node that writes each tensor; graph inputs have none."""

@@ -100,6 +100,11 @@ class Attention(Node):
     stateful: bool = False  # a sample is one row (N = M = 1), the fourth input ends sequences
 
     @property
+    def multipliers(self) -> int:
+        """Multipliers of scores and of weighted sums."""
+        return 2 * self.lanes * self.simd
+
+    @property
     def chunks(self) -> int:
         """Visits that hold all slots."""
         return -(-self.slots // self.lanes)

@@ -3,11 +3,12 @@ target."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from hwgen.errors import ConfigError
 from hwgen.ir import (
+    Attention,
     BlockQuantize,
     Concat,
     Embed,
@@ -20,6 +21,7 @@ from hwgen.ir import (
     Tensor,
     Window,
 )
+from hwgen.passes import fold_attention
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,10 @@ def fold(
     cycle.
     """
     layers = [Layer(graph, node) for node in graph.nodes if isinstance(node, Linear | Pool)]
-    chosen = _overrides(layers, overrides or {})
+    given = dict(overrides or {})
+    attended = {n.name for n in graph.nodes if isinstance(n, Attention)}
+    own = {name: given.pop(name) for name in attended & set(given)}
+    chosen = _overrides(layers, given)
 
     def choose(target: int) -> list[Fold]:
         return [
@@ -176,13 +181,16 @@ def fold(
 
     target = cycles or longest_stream(graph)
     if macs is not None:
-        target = _fit(choose, layers, macs)
+        target = _fit(
+            choose, layers, macs, lambda target: fold_attention.multipliers(graph, target, own)
+        )
     folds = choose(target)
     if cycles is not None:
         _check_cycles(graph, layers, folds, cycles, chosen)
     for layer, choice in zip(layers, folds, strict=True):
         _apply(graph, layer, choice, max(target, choice.cycles))
-    return max([target, *(choice.cycles for choice in folds)])
+    slowest = fold_attention.fold_attention(graph, target, own)
+    return max([target, slowest, *(choice.cycles for choice in folds)])
 
 
 def longest_stream(graph: Graph) -> int:
@@ -193,7 +201,7 @@ def longest_stream(graph: Graph) -> int:
 
 def multipliers(graph: Graph) -> int:
     """Multipliers of all layers."""
-    return sum(n.multipliers for n in graph.nodes if isinstance(n, Linear))
+    return sum(n.multipliers for n in graph.nodes if isinstance(n, Linear | Attention))
 
 
 def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
@@ -212,17 +220,19 @@ def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
     return dict(overrides)
 
 
-def _fit(choose, layers: list[Layer], macs: int) -> int:
-    """The least target whose multipliers are at most `macs`."""
+def _fit(choose, layers: list[Layer], macs: int, others: Callable[[int], int]) -> int:
+    """The least target whose multipliers, with those of `others`, are at most `macs`."""
 
     def total(target: int) -> int:
-        return sum(
+        return others(target) + sum(
             f.multipliers
             for f, layer in zip(choose(target), layers, strict=True)
             if isinstance(layer.node, Linear)
         )
 
     low, high = 1, max([layer.fold(1, 1).cycles for layer in layers], default=1)
+    while total(2 * high) < total(high):
+        high *= 2
     if total(high) > macs:
         raise ConfigError(f"macs must be at least {total(high)} for this network, not {macs}")
     while low < high:

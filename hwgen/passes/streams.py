@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from hwgen.errors import ConfigError
 from hwgen.ir import (
+    Attention,
     BlockQuantize,
     Concat,
     Embed,
@@ -101,6 +102,8 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return graph.tensors[node.output].lanes
         case Pool():
             return node.pixels * node.block * node.simd
+        case Attention():
+            return node.simd
         case Reorder() | Concat() | Embed():
             return 1
     return None

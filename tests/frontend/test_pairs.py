@@ -131,14 +131,6 @@ def test_qlinear_mul() -> None:
 @pytest.mark.parametrize(
     ("make", "says"),
     [
-        (lambda b, x, y: b.op("Mul", b.op("Relu", x), y), "with another tensor; quantize both"),
-        (lambda b, x, y: b.op("Mul", b.op("Sigmoid", x), y), "with another tensor; quantize both"),
-        (lambda b, x, y: b.op("Mul", b.op("Add", x, y), y), "reads a sum that is not quantized"),
-        (lambda b, x, y: b.op("Mul", b.op("Add", x, scalar(b, 0.1)), y), "whose zero is no code"),
-        (
-            lambda b, x, y: b.op("Mul", b.op("Mul", b.op("Mul", x, y), b.op("Mul", x, y)), x),
-            "multiplies sums that are not quantized; quantize both inputs",
-        ),
         (lambda b, x, y: b.op("Div", x, y), "divides by a tensor"),
         (lambda b, x, _: b.op("Mul", x, b.op("Flatten", x)), "combines .* and "),
         (

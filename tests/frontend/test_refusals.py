@@ -98,17 +98,9 @@ ATTRIBUTES: dict[str, tuple[Callable[[Builder], str], str]] = {
     "batch softmax": (lambda b: b.op("Softmax", dense(b), axis=0), "across the batch"),
     "softmax axis": (lambda b: b.op("Softmax", dense(b), axis=2), "axis 2 is outside"),
     "flatten axis": (lambda b: b.op("Flatten", image(b), axis=9), "axis 9 is outside"),
-    "softmax inside": (
-        lambda b: b.op("Gemm", b.quantize(b.op("Softmax", dense(b)), 0.1), b.weights(5, 3)),
-        "Softmax, which the host computes; that is supported at the end",
-    ),
     "three dimensions": (
         lambda b: b.op("Conv", b.quantize(b.input(1, 3, 5, 5, 5), 0.1), b.weights(4, 3, 3, 3, 3)),
         "1-D and 2-D are supported",
-    ),
-    "products of activations": (
-        lambda b: b.op("MatMul", *[b.quantize(b.input(1, 6, 6), 0.1)] * 2),
-        "weights must be constants",
     ),
     "float weights": (
         lambda b: b.op("Conv", image(b), b.constant(np.ones((4, 3, 3, 3), np.float32))),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx
 
@@ -17,6 +17,14 @@ from hwgen.frontend.editor import Editor, kind
 BINARY = frozenset({"Add", "Sub", "Mul"})
 POOLS = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})
 FUNCTIONS = frozenset({"Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "HardSwish", "Abs"})
+NORMS = frozenset(
+    {
+        "LayerNormalization",
+        "RMSNormalization",
+        "SimplifiedLayerNormalization",
+        "hwgen.RMSNormalization",
+    }
+)
 # Affine, or clamps: they need no quantizer of their own.
 FREE = frozenset(
     "Add Sub Mul Div Neg Relu Clip Max Min BatchNormalization ai.onnx.ml.Scaler".split()
@@ -75,6 +83,8 @@ def bears(editor: Editor, node: onnx.NodeProto) -> bool:
     op = kind(node)
     if op in BINARY:
         return len(activations(editor, node)) == 2
+    if op == "MatMul" and len(activations(editor, node)) == 2:
+        return True
     if op in LINEAR:
         return bool(activations(editor, node)[:1] == [0])
     return op in POOLS | FUNCTIONS
@@ -95,11 +105,17 @@ class Planner:
         self.producers, self.readers = editor.producers(), editor.readers()
         self.plan = Plan()
         self.known: set[tuple[int, int]] = set()  # readers with a demand
+        self.carried = self._carried()
+        self.turned: set[int] = set()  # nodes of rotary embeddings
 
     def run(self) -> Plan:
         """The plan."""
         active = self._active()
         for node in self.editor.nodes:
+            self._rotation(node)
+        for node in self.editor.nodes:
+            if id(node) in self.turned:
+                continue
             arithmetic = self.arith(node.name)
             if not bears(self.editor, node):
                 self._free(node, arithmetic)
@@ -117,12 +133,60 @@ class Planner:
                 found |= {i for i in node.input if i}
         return found
 
+    def _carried(self) -> set[int]:
+        """Sums of two tensors that normalizations read, or such sums again: residual streams, which
+        stay in fixed point whatever the arithmetic."""
+        read: set[str] = set()
+        found: set[int] = set()
+        sums = [n for n in self.editor.nodes if kind(n) == "Add" and bears(self.editor, n)]
+        for node in reversed(self.editor.nodes):
+            if kind(node) in NORMS or (kind(node) in MOVES and node.output[0] in read):
+                read.add(node.input[0])
+            elif kind(node) == "Add" and node.output[0] in read:
+                read |= set(node.input)
+                found |= {id(n) for n in sums if n is node}
+        made = {node.output[0] for node in sums if id(node) in found}
+        for node in sums:  # those behind the last normalization
+            if made & set(node.input):
+                found.add(id(node))
+                made.add(node.output[0])
+        return found
+
+    def _rotation(self, node: onnx.NodeProto) -> None:
+        """Note the nodes of a rotary embedding, a sum of two elements of one tensor, which stays in
+        fixed point in front of it."""
+        if kind(node) != "Add" or not bears(self.editor, node):
+            return
+        inside: dict[int, onnx.NodeProto] = {id(node): node}
+        sources, names = set(), list(node.input)
+        while names:
+            name = names.pop()
+            maker = self.producers.get(name)
+            one = maker is not None and len(activations(self.editor, maker)) == 1
+            joined = maker is not None and kind(maker) == "Concat"
+            if joined or (one and kind(maker) in MOVES | {"Mul", "Neg"}):
+                inside[id(maker)] = maker
+                names += [maker.input[k] for k in activations(self.editor, maker)]
+            else:
+                sources.add(name)
+        if len(sources) != 1 or "Concat" not in {kind(n) for n in inside.values()}:
+            return
+        # Moves that the whole tensor goes through come before it.
+        self.turned |= {key for key, n in inside.items() if kind(n) not in MOVES}
+        if self.arith(node.name) is not None:
+            self.plan.results.append((sources.pop(), CARRIED))
+
     def _bearer(self, node: onnx.NodeProto, arithmetic: Arithmetic, active: set[str]) -> None:
         op, result = kind(node), node.output[0]
         if op in LINEAR:
             block = arithmetic.x if isinstance(arithmetic.x, Block) else None
-            for k in activations(self.editor, node)[:2]:
-                self._demand(node, k, operand(arithmetic), block)
+            places = activations(self.editor, node)[:2]
+            for k in places:
+                if len(places) == 1 or not self._weights_of_attention(node, k):
+                    spec = operand(arithmetic)
+                    if k and isinstance(arithmetic.w, Float):
+                        spec = replace(spec, fmt=arithmetic.w)
+                    self._demand(node, k, spec, block if len(places) == 1 else None)
         elif op in FUNCTIONS:
             if result in active:
                 spec = operand(arithmetic)
@@ -133,12 +197,14 @@ class Planner:
             together = roots[0][0] == roots[1][0] and len(roots[0][1]) + len(roots[1][1]) > 2
             # Products of two tensors of floats have no unit: fixed point stands in for them.
             fixed = op == "Mul" and not together and isinstance(arithmetic.x, Float)
+            fixed |= id(node) in self.carried
             for k, (_, edges) in enumerate(roots):
                 reader = edges[-1] if together else (node, k)
                 if kind(reader[0]) not in FUNCTIONS:
                     self._demand(*reader, CARRIED if fixed else operand(arithmetic))
             if op != "Mul" or together:
-                self.plan.results.append((self._clamped(result), operand(arithmetic)))
+                spec = CARRIED if fixed else operand(arithmetic)
+                self.plan.results.append((self._clamped(result), spec))
         else:
             self._demand(node, 0, operand(arithmetic))
 
@@ -146,6 +212,8 @@ class Planner:
         """Ops without an arithmetic want a quantized input where it comes from the model's input or
         from joined tensors; and where they treat channels of a sum differently."""
         op = kind(node)
+        if arithmetic is not None and op in NORMS:
+            self._demand(node, 0, CARRIED)
         if arithmetic is None or op not in FREE | {"Concat"}:
             return
         if op == "Concat":  # an output of the model is one tensor
@@ -163,6 +231,11 @@ class Planner:
                 # Nothing can be added to floats once they are rounded.
                 rounded = isinstance(arithmetic.x, Float)
                 self._demand(node, k, CARRIED if rounded else operand(arithmetic))
+
+    def _weights_of_attention(self, node: onnx.NodeProto, k: int) -> bool:
+        """Whether an input is a softmax, which attention keeps to itself."""
+        maker = self.producers.get(self._anchor(node, k)[0])
+        return maker is not None and kind(maker) == "Softmax"
 
     def _sums(self, name: str) -> bool:
         """Whether a tensor is a sum of two that is not quantized."""
@@ -205,7 +278,11 @@ class Planner:
         """Edges backwards through everything that only moves elements."""
         yield node, k
         maker = self.producers.get(node.input[k])
-        while maker is not None and kind(maker) in PASSED:
+        while (
+            maker is not None
+            and kind(maker) in PASSED
+            and maker.input[0] not in self.editor.constants
+        ):
             yield maker, 0
             maker = self.producers.get(maker.input[0])
 
