@@ -57,7 +57,9 @@ def inspect(
 
     shapes = _shapes(shape)
     config = Config().with_options(shapes=shapes, arith=arith)
-    rows = survey(converted(read(model), config, _calibration(model, calibrate, arith)), shapes)
+    if calibrate and not arith:
+        raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
+    rows = survey(converted(read(model), config, _calibration(model, calibrate)), shapes)
     table = Table("node", "op", "shape", "format", "maps to")
     for row in rows:
         sizes = " ".join("x".join(map(str, s)) or "scalar" for s in row.shapes)
@@ -98,6 +100,15 @@ def build(
     print(f"multipliers: {design.multipliers}")
     for name, (differing, total) in design.approximated().items():
         print(f"{name}: {differing} of {total} codes differ from exact requantization")
+    for name, note in design.graph.notes.items():
+        print(f"{name}: {note}")
+    if design.graph.islands:
+        print("tensors left in float, in fixed point:")
+    for island in design.graph.islands.values():
+        print(
+            f"  {island.tensor}: {island.fmt} for {island.low:.4g} ... {island.high:.4g}, headroom "
+            f"{island.headroom:.1f} bits, error {island.error:.2g}"
+        )
 
 
 @app.command()
@@ -253,11 +264,14 @@ def _compiled(model: Path, config, cycles, macs, set_, shape, arith, calibrate):
 
     overrides, resolved = _overrides(set_), Config.of(config)
     own = any("arith" in keys for keys in overrides.values()) or any(resolved.arithmetics)
-    arrays = _calibration(model, calibrate, arith or own)
-    return compile_model(model, resolved, cycles, macs, overrides, _shapes(shape), arith, arrays)
+    arrays = _calibration(model, calibrate)
+    design = compile_model(model, resolved, cycles, macs, overrides, _shapes(shape), arith, arrays)
+    if calibrate and not (arith or own or design.graph.islands):
+        raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
+    return design
 
 
-def _calibration(model: Path, calibrate: Path | None, used):
+def _calibration(model: Path, calibrate: Path | None):
     """The arrays of --calibrate by input name."""
     from hwgen.frontend import read
     from hwgen.frontend.convert import input_names
@@ -265,8 +279,6 @@ def _calibration(model: Path, calibrate: Path | None, used):
 
     if calibrate is None:
         return None
-    if not used:
-        raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
     return read_arrays(calibrate, input_names(read(model)))[0]
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Literal
 
 from hwgen.errors import ConfigError
-from hwgen.formats import Arithmetic, parse_arithmetic
+from hwgen.formats import Arithmetic, Fixed, parse, parse_arithmetic
 
 MOST_BITS = 32  # of a multiplier: what the golden model's 64-bit integers hold
 MOST_NAMES = 8  # listed in a message
 SCALES = ("max", "mse")
+MOST_CARRIER_BITS = 16  # of a tensor left in float
 FOLDS = ("pe", "simd", "lanes", "heads")
 # Keys that are no tables, in the order they are written.
 PLAIN = ("name", "cycles", "macs", "requant_bits", "arith", "scale", "per_channel")
@@ -47,6 +48,7 @@ class Config:
 
     `shapes` by input name; `nodes` by ONNX node name. `arith`: the arithmetic to convert the model
     to, with scales by `scale`, one for each output channel of the weights where `per_channel`.
+    `formats`: the fixed point of tensors that the model leaves in float, by ONNX name, as text.
     """
 
     name: str | None = None
@@ -58,6 +60,7 @@ class Config:
     per_channel: bool | None = None
     lanes: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    formats: Mapping[str, str] = field(default_factory=dict)
     nodes: Mapping[str, NodeConfig] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -78,6 +81,8 @@ class Config:
                 raise ConfigError(f"shapes.{name} must be a list of numbers, not {size!r}")
             for dimension in size:
                 _positive(dimension, f"shapes.{name}", required=True)
+        for name, text in self.formats.items():
+            _fixed(text, f"formats.{name}")
         for name, node in self.nodes.items():
             for key in FOLDS:
                 _positive(getattr(node, key), f"{name}.{key}")
@@ -110,7 +115,7 @@ class Config:
         """From a mapping; raises `ConfigError` for unknown keys and wrong types."""
         _known(content, [f.name for f in fields(cls)], "")
         values = dict(content)
-        for key in ("lanes", "shapes", "nodes"):
+        for key in ("lanes", "shapes", "formats", "nodes"):
             if not isinstance(values.get(key, {}), Mapping):
                 raise ConfigError(f"{key} must be a table, not {values[key]!r}")
         if not isinstance(values.get("name", ""), str):
@@ -154,6 +159,11 @@ class Config:
         nodes = {name: node for name, node in nodes.items() if node != NodeConfig()}
         return replace(self, arith=None, scale=None, per_channel=None, nodes=nodes)
 
+    @property
+    def fixed(self) -> dict[str, Fixed]:
+        """The formats of tensors left in float."""
+        return {name: _fixed(text, f"formats.{name}") for name, text in self.formats.items()}
+
     def named(self, name: str) -> Config:
         """With the name of the top module."""
         return replace(self, name=name)
@@ -175,7 +185,7 @@ class Config:
         lines = [
             f"{key} = {_toml(value)}" for key in PLAIN if (value := getattr(self, key)) is not None
         ]
-        for key in ("lanes", "shapes"):
+        for key in ("lanes", "shapes", "formats"):
             table = getattr(self, key)
             if table:
                 lines += ["", f"[{key}]"]
@@ -205,6 +215,16 @@ def _arithmetic(value: object, key: str) -> None:
         parse_arithmetic(value)
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from error
+
+
+def _fixed(value: object, key: str) -> Fixed:
+    fmt = parse(value) if isinstance(value, str) else None
+    if not isinstance(fmt, Fixed) or fmt.bits > MOST_CARRIER_BITS:
+        raise ConfigError(
+            f"{key} must be fixed point of at most {MOST_CARRIER_BITS} bits such as "
+            f"'fixed<16,10>', not {value!r}"
+        )
+    return fmt
 
 
 def _positive(value: object, key: str, most: int | None = None, required: bool = False) -> None:

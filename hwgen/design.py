@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from hwgen.engines.bench import bench_files
 from hwgen.errors import ModelError
 from hwgen.formats import Arithmetic, random_codes
 from hwgen.frontend import load, read
-from hwgen.frontend.convert import Arrays, Options, convert
+from hwgen.frontend.convert import Arrays, Options, convert, seen_formats
 from hwgen.golden.compare import differing
 from hwgen.golden.host import decode, encode
 from hwgen.ir import Fork, Graph, Queue, Requantize, Resize
@@ -263,7 +263,9 @@ def compile(
     `macs`: multipliers to use at most; without either the fewest multipliers whose interval is no
     longer than the longest stream. `overrides`: {node: {"pe": n, "simd": n, "arith": text}}.
     `shapes`: {input: shape}. `calibrate`: inputs as for `Design.golden`, from which a conversion
-    takes scales; nothing else reads them. Raises `HwgenError`.
+    takes scales, and tensors left in float their range; nothing else reads them.
+
+    Raises `HwgenError`.
     """
     resolved = Config.of(config).with_options(cycles, macs, overrides, shapes, arith)
     proto = converted(read(model), resolved, calibrate)
@@ -271,7 +273,11 @@ def compile(
         Path(model).stem if isinstance(model, str | Path) else proto.graph.name
     )
     resolved = resolved.converted().named(identifier(name or "model"))
-    graph = load(proto, resolved.shapes, resolved.name)
+    graph = load(proto, resolved.shapes, resolved.name, resolved.fixed)
+    if calibrate is not None and graph.islands:
+        formats = seen_formats(proto, graph, calibrate, resolved.shapes) | dict(resolved.formats)
+        resolved = replace(resolved, formats=formats)
+        graph = load(proto, resolved.shapes, resolved.name, resolved.fixed)
     resolved.check_nodes((n.name for n in graph.nodes), (n.name for n in proto.graph.node))
     lower(graph, resolved)
     return Design(proto, graph, resolved)

@@ -39,6 +39,17 @@ def manifest(graph: Graph, files: list[str], model_hash: str, predicted: dict) -
         "outputs": [_output(p, q) for p, q in zip(outputs, graph.outputs, strict=True)],
         "predicted": predicted,
         "multipliers": multipliers(graph),
+        "recognized": graph.notes,
+        "fixed_point": {
+            island.tensor: {
+                "format": str(island.fmt),
+                "low": island.low,
+                "high": island.high,
+                "headroom_bits": island.headroom if math.isfinite(island.headroom) else None,
+                "error": island.error,
+            }
+            for island in graph.islands.values()
+        },
         "versions": {
             name: metadata.version(name) for name in ("hwgen", "amaranth", "onnx", "numpy")
         },

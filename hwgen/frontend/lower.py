@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from hwgen.errors import ModelError
+from hwgen.errors import ConfigError, ModelError
+from hwgen.formats import Fixed
 from hwgen.frontend import (
     constants,
     ops_arithmetic,
@@ -38,11 +39,13 @@ from hwgen.frontend.values import (
     Blocked,
     Codes,
     Constant,
+    Deferred,
     Hosted,
     Input,
     Mapped,
     Real,
     Scaled,
+    Scores,
     Stream,
     Unknown,
     Value,
@@ -101,19 +104,25 @@ def load(
     source: str | Path | bytes | onnx.ModelProto,
     shapes: Mapping[str, Sequence[int]] | None = None,
     name: str | None = None,
+    formats: Mapping[str, Fixed] | None = None,
 ) -> Graph:
     """The unfolded graph of a quantized model: every layer wholly parallel, one element per word.
 
-    `shapes` replaces input shapes. Raises one `ModelError` that lists everything that can't be
-    mapped.
+    `shapes` replaces input shapes; `formats`: of tensors that the model leaves in float. Raises
+    one `ModelError` that lists everything that can't be mapped.
     """
-    walk = _walk(read(source), shapes or {}, name)
+    walk = _walk(read(source), shapes or {}, name, formats or {})
     if bad := [row for row in walk.rows if row.reason]:
         lines = [f"{len(bad)} of {len(walk.rows)} nodes can't be mapped to hardware:"]
         lines += [f"  {row.name} ({row.op}): {row.reason}" for row in bad]
         if unchecked := sum(not row.reason and not row.maps_to for row in walk.rows):
             lines.append(f"  nodes behind these that were not checked: {unchecked}")
         raise ModelError("\n".join(lines))
+    if unknown := set(formats or {}) - set(walk.context.graph.islands):
+        raise ConfigError(
+            f"formats: {sorted(unknown)} are no tensors left in float; those are "
+            f"{', '.join(walk.context.graph.islands) or 'none'}"
+        )
     walk.context.finish()
     walk.context.graph.verify()
     return walk.context.graph
@@ -123,15 +132,17 @@ def survey(
     source: str | Path | bytes | onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> list[Row]:
     """What every node maps to, or why it can't."""
-    return _walk(read(source), shapes or {}, None).rows
+    return _walk(read(source), shapes or {}, None, {}).rows
 
 
-def _walk(model: onnx.ModelProto, shapes: Mapping, name: str | None) -> Walk:
+def _walk(
+    model: onnx.ModelProto, shapes: Mapping, name: str | None, formats: Mapping[str, Fixed]
+) -> Walk:
     model, refused = canonical(model, shapes)
     graph = model.graph
     versions = [entry.version for entry in model.opset_import if entry.domain in DOMAINS]
     opset = max(versions, default=onnx.defs.onnx_opset_version())
-    walk = Walk(model, Context(Graph(name or graph.name or "model")), refused)
+    walk = Walk(model, Context(Graph(name or graph.name or "model"), formats=formats), refused)
     for tensor in graph.initializer:
         try:
             walk.values[tensor.name] = Constant(numpy_helper.to_array(tensor))
@@ -249,7 +260,7 @@ def _format(value: Value) -> str:
         return str(value.array.dtype)
     return (
         "real"
-        if isinstance(value, Real | Input | Mapped)
+        if isinstance(value, Real | Input | Mapped | Deferred | Scores)
         else "host"
         if isinstance(value, Hosted)
         else "constant"
@@ -274,6 +285,8 @@ def _outputs(walk: Walk, graph: onnx.GraphProto) -> None:
                     "quantize it"
                 )
             result = Hosted(result.real, result.operations)
+        if isinstance(result, Deferred | Scores):
+            result = Node(value.name, onnx.NodeProto(), [result], 0, walk.context).real(0)
         if isinstance(result, Hosted):
             operations = result.operations
             result = result.value

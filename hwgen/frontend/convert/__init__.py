@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import onnx
 
@@ -19,6 +20,7 @@ from hwgen.frontend.convert.scaling import Mode, Seen, scaled
 from hwgen.frontend.convert.strip import fold, strip
 from hwgen.frontend.editor import Editor, kind
 from hwgen.frontend.rewrite import rewrite
+from hwgen.ir import Graph
 
 MOST_NAMES = 8  # listed in a message
 
@@ -122,4 +124,20 @@ def _seen(editor: Editor, plan: Plan, options: Options, arrays: Arrays | None) -
     return observe(editor, list(names), samples(editor.model, arrays, options.shapes))
 
 
-__all__ = ["Options", "convert", "input_names"]
+def seen_formats(
+    model: onnx.ModelProto, graph: Graph, arrays: Arrays, shapes: Mapping[str, Sequence[int]]
+) -> dict[str, str]:
+    """Formats of the tensors left in float that hold what calibration sees, with a quarter to
+    spare, but never more than the tensor can hold."""
+    editor = Editor(model)
+    names = [name for name in graph.islands if name in editor.producers()]
+    formats = {}
+    for name, seen in observe(editor, names, samples(model, arrays, shapes)).items():
+        fmt = graph.islands[name].fmt
+        size = 1.25 * max(abs(seen.low), abs(seen.high))
+        frac = fmt.bits - 1 - math.frexp(size)[1] if size else fmt.frac
+        formats[name] = str(replace(fmt, frac=max(frac, fmt.frac)))
+    return formats
+
+
+__all__ = ["Options", "convert", "input_names", "seen_formats"]
