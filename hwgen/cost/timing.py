@@ -31,11 +31,14 @@ from hwgen.ir import (
     Node,
     Normalize,
     Pool,
+    Positions,
+    Product,
     Queue,
     Reduce,
     Reorder,
     Requantize,
     Resize,
+    Rotate,
     Select,
     Softmax,
     Tensor,
@@ -49,13 +52,17 @@ class Process:
 
     `needs`[k]: words of each input that must have come before firing k takes place (or a row of
     them for each input); `makes`[k]: words made by then; `latency`: cycles from a firing to its
-    word; `paced` False: fires as soon as it can in any schedule.
+    word; `paced` False: fires as soon as it can in any schedule. `place`: the only input it reads,
+    to store in a memory that the processes behind read; `room`: what the memory holds, of what the
+    process makes.
     """
 
     needs: np.ndarray
     makes: np.ndarray
     latency: int
     paced: bool = True
+    place: int | None = None
+    room: int = 0
 
     @property
     def firings(self) -> int:
@@ -184,9 +191,38 @@ def _concat(node: Concat, *tensors: Tensor) -> list[Process]:
     return [Process(needs, np.arange(1, y.words + 1), 0)]
 
 
-def _embed(_node: Embed, _x: Tensor, y: Tensor) -> list[Process]:
+def _embed(_node: Embed | Positions, _x: Tensor, y: Tensor) -> list[Process]:
     words = np.arange(y.words)
     return [Process(words // y.words_per_row + 1, words + 1, 3)]
+
+
+def _product(node: Product, x: Tensor, b: Tensor, y: Tensor) -> list[Process]:
+    """The second input is stored in two banks; the first one's words go through in the first of a
+    row's passes."""
+    passes = y.words_per_row
+    written, read = (np.arange(1, n + 1) for n in (b.words, x.words * passes))
+    rows, place = np.divmod(read - 1, passes * x.words_per_row)
+    taken = rows * x.words_per_row + np.minimum(place + 1, x.words_per_row)
+    batch = rows // (x.rows // node.batches) + 1
+    return [
+        Process(written, written // (b.words // node.batches), 1, paced=False, place=1, room=2),
+        Process(
+            np.array([taken, batch]), read // x.words_per_row, 4 + (node.simd - 1).bit_length()
+        ),
+    ]
+
+
+def _rotate(node: Rotate, x: Tensor, *_: Tensor) -> list[Process]:
+    """Rows are stored in two banks; a row's last word is read when it is known whether the row is
+    the last of its sequence."""
+    words = np.arange(1, x.words + 1)
+    needs = (words - 1) // x.words_per_row + 1
+    if node.stateful:
+        needs = np.array([needs, words // x.words_per_row])
+    return [
+        Process(words, words // x.words_per_row, 1, paced=False, place=0, room=2),
+        Process(needs, words, 6),
+    ]
 
 
 def _select(node: Select, x: Tensor, _y: Tensor) -> list[Process]:
@@ -229,6 +265,9 @@ TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Reorder: _reorder,
     Concat: _concat,
     Embed: _embed,
+    Positions: _embed,
+    Product: _product,
+    Rotate: _rotate,
     Select: _select,
     Lookup: lambda _node, x, _y: _each(x.words, 2),
     MultiThreshold: lambda node, x, _y: _each(x.words, node.form.latency, node.form.steps),
@@ -280,17 +319,27 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
     for node in graph.nodes:
         processes = timing(node, graph)
         inputs = [found.words[tensor] for tensor in node.inputs]
-        begun = inputs[0]
+        begun, stored = inputs[0], []
         for process in processes:
-            fired = _fire(process, inputs, period, paced)
-            if process is processes[0]:
-                begun = fired
-                for place, tensor in enumerate(node.inputs):
-                    needs = process.needed(place)
-                    first = np.searchsorted(needs, np.arange(1, needs[-1] + 1))
-                    found.taken[node.name, tensor] = fired[first]
+            read = range(len(inputs)) if process.place is None else [process.place]
+            fired = _fire(process, [inputs[place] for place in read], period, paced)
+            for place in read if len(inputs) == len(node.inputs) else ():
+                needs = process.needed(place)
+                first = np.searchsorted(needs, np.arange(1, needs[-1] + 1))
+                found.taken.setdefault((node.name, node.inputs[place]), fired[first])
+            begun = fired if process is processes[0] else begun
             last_fired = fired
-            inputs = [fired[process.made_by()] + process.latency]
+            made = fired[process.made_by()] + process.latency
+            if process.place is None:
+                inputs = [made]
+            else:
+                inputs[process.place] = made
+                stored.append(process)
+        for process in stored if paced else ():
+            tensor = node.inputs[process.place]
+            freed = _freed(process, processes[-1], last_fired, period)
+            taken = np.maximum(found.taken[node.name, tensor], freed)
+            found.taken[node.name, tensor] = _in_turn(taken)
         for tensor in node.outputs:
             found.words[tensor] = inputs[0]
         if isinstance(node, Window):
@@ -309,7 +358,22 @@ def _fire(process: Process, inputs: list[np.ndarray], period: int, paced: bool) 
     if paced and process.paced:
         even = steps * period // process.firings
         return even + np.max(ready - even)
-    return np.maximum.accumulate(ready - steps) + steps
+    return _in_turn(ready)
+
+
+def _in_turn(times: np.ndarray) -> np.ndarray:
+    """The earliest cycles, one after another, that are not before `times`."""
+    steps = np.arange(len(times))
+    return np.maximum.accumulate(times - steps) + steps
+
+
+def _freed(writer: Process, reader: Process, fired: np.ndarray, period: int) -> np.ndarray:
+    """From when on there is room for each word that a process stores: the process that reads them
+    has done with what lay there, in the steady state."""
+    count = int(writer.makes[-1])
+    behind = np.searchsorted(reader.needed(writer.place), np.arange(1, count + 1), side="right")
+    sample, item = np.divmod(np.append(0, writer.makes[:-1]) - writer.room, count)
+    return fired[behind - 1][item] + sample * period
 
 
 def _rows(node: Window, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -13,6 +13,7 @@ from hwgen.golden.convert import convert, float_add
 from hwgen.golden.dot import products_sum
 from hwgen.golden.normalize import normalize, softmax
 from hwgen.golden.rounding import affine_round
+from hwgen.golden.rows import embed, positions, product, rotate
 from hwgen.ir import (
     Add,
     Attention,
@@ -32,11 +33,13 @@ from hwgen.ir import (
     Normalize,
     Pool,
     Positions,
+    Product,
     Queue,
     Reduce,
     Reorder,
     Requantize,
     Resize,
+    Rotate,
     Select,
     Softmax,
     Tensor,
@@ -162,11 +165,6 @@ def _concat(node: Concat, *inputs: np.ndarray) -> np.ndarray:
     return np.concatenate(turns, axis=2)
 
 
-def _embed(node: Embed, x: np.ndarray) -> np.ndarray:
-    """(N, rows) -> (N, rows, C)."""
-    return node.table[np.minimum(x.reshape(len(x), -1), len(node.table) - 1)]
-
-
 def _lookup(node: Lookup, x: np.ndarray) -> np.ndarray:
     """Elementwise."""
     return node.table[x - node.first]
@@ -199,7 +197,10 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
     Multiply: lambda node, a, b: (a - node.zeros[0]) * (b - node.zeros[1]),
     Reorder: _reorder,
     Concat: _concat,
-    Embed: _embed,
+    Embed: embed,
+    Positions: positions,
+    Product: product,
+    Rotate: rotate,
     Select: lambda node, x: x[..., node.low : node.high],
     Lookup: _lookup,
     Curve: _curve,

@@ -194,9 +194,9 @@ class Rotate(Node):
         y[i, c] = clamp(((x[i, c] - zero) * first[i, c] + (x[i, order[c]] - zero) * second[i, c]
                         + (1 << shift - 1)) >> shift, low, high)
 
-    `first` and `second` (int64) have shape (rows, C); `order` (C,). With `stateful` a sample is one
-    row, whose place i in its sequence counts up to the last of the tables; the second input ends
-    sequences.
+    `first` and `second` (int64) have shape (rows, C), of which row i takes row i mod rows; `order`
+    (C,). The half, 1 << shift - 1, is 0 for `shift` 0. With `stateful` a sample is one row, whose
+    place i in its sequence counts up to the last of the tables; the second input ends sequences.
     """
 
     zero: int
@@ -207,6 +207,15 @@ class Rotate(Node):
     low: int
     high: int
     stateful: bool = False
+
+    def fits(self, lanes: int) -> bool:
+        """Whether the elements that a word needs lie in one word, at the same lanes for all
+        words."""
+        if len(self.order) % lanes:
+            return False
+        words = self.order.reshape(-1, lanes)
+        one = words // lanes == words[:, :1] // lanes
+        return bool(one.all() and (words % lanes == words[:1] % lanes).all())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -248,3 +257,8 @@ class Product(Node):
     zeros: tuple[int, int]
     pe: int = 1  # fold: outputs at once
     simd: int = 1  # fold: elements of a sum at once
+
+    @property
+    def multipliers(self) -> int:
+        """Multipliers."""
+        return self.pe * self.simd

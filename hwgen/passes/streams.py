@@ -19,10 +19,13 @@ from hwgen.ir import (
     Node,
     Normalize,
     Pool,
+    Positions,
+    Product,
     Queue,
     Reduce,
     Reorder,
     Resize,
+    Rotate,
     Select,
     Softmax,
     Tensor,
@@ -73,13 +76,16 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
     for node in nodes:
         wanted = _wanted(graph, node)
         inputs = []
-        for tensor in node.inputs:
+        for k, tensor in enumerate(node.inputs):
             have = moved.get(tensor, tensor)
+            if k and getattr(node, "stateful", False) and tensor == node.inputs[-1]:
+                inputs.append(_resize(graph, have, 1))  # the ends of sequences
+                continue
             if wanted is None:
                 wanted = _chosen(node, graph.tensors[have], target)
             inputs.append(_resize(graph, have, wanted))
         graph.nodes.append(replace(node, inputs=tuple(inputs)))
-        if not isinstance(node, Window | Linear | Pool):
+        if not isinstance(node, Window | Linear | Pool | Product):
             for tensor in node.outputs:
                 graph.relane(tensor, _made(graph, node, tensor, wanted, target))
     for k, output in enumerate(graph.outputs):
@@ -102,9 +108,9 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return graph.tensors[node.output].lanes
         case Pool():
             return node.pixels * node.block * node.simd
-        case Attention():
+        case Attention() | Product():
             return node.simd
-        case Reorder() | Concat() | Embed():
+        case Reorder() | Concat() | Embed() | Positions():
             return 1
     return None
 
@@ -115,7 +121,11 @@ def _chosen(node: Node, x: Tensor, target: int) -> int:
         case Fork():
             return x.lanes
         case Select():
-            fits = [k for k in range(1, x.channels + 1) if node.low % k == 0 or k == x.channels]
+            fits = [k for k in range(1, x.channels) if node.low % k == 0]
+            rows = range(x.channels, x.lanes + x.channels, x.channels)
+            return _fewest(x, target, x.lanes, [*fits, *rows])
+        case Rotate():
+            fits = [k for k in range(1, x.channels + 1) if node.fits(k)]
             return _fewest(x, target, x.lanes, fits)
         case Normalize() | Softmax():
             return min(_fewest(x, target, x.lanes), x.channels)
@@ -131,7 +141,7 @@ def _made(graph: Graph, node: Node, tensor: str, wanted: int, target: int) -> in
         case Select():
             rows = wanted // graph.tensors[node.input].channels
             return max(1, rows) * min(wanted, y.channels)
-        case Embed():
+        case Embed() | Positions():
             return _fewest(y, target, y.channels)
     return wanted
 
@@ -147,13 +157,12 @@ def _port_lanes(name: str, x: Tensor, lanes: Mapping[str, int]) -> int | None:
 
 def _fewest(x: Tensor, target: int, have: int, fits: Sequence[int] = ()) -> int:
     """The fewest lanes within `target` words, of those that one conversion from `have` lanes
-    reaches; of `fits` (or whole rows) where given, if need be by more conversions."""
+    reaches; of `fits` where given, if need be by more conversions."""
     row = x.channels
-    allowed = fits or range(1, min(have, row) + 1)
-    choices = [*allowed, *range(2 * row, have + 1, row)]
+    choices = fits or [*range(1, min(have, row) + 1), *range(2 * row, have + 1, row)]
     enough = [lanes for lanes in choices if replace(x, lanes=lanes).words <= target]
     direct = [lanes for lanes in enough if _direct(have, lanes, row)]
-    return next(iter(direct or (fits and enough)), max(have, row) if fits else have)
+    return next(iter(direct or (fits and enough) or fits[-1:]), have)
 
 
 def _direct(a: int, b: int, row: int) -> bool:

@@ -24,11 +24,14 @@ from hwgen.ir import (
     Node,
     Normalize,
     Pool,
+    Positions,
+    Product,
     Queue,
     Reduce,
     Reorder,
     Requantize,
     Resize,
+    Rotate,
     Select,
     Softmax,
     Thresholds,
@@ -47,11 +50,14 @@ from hwgen.rtl.lookup import LookupUnit
 from hwgen.rtl.multiply import MultiplyUnit
 from hwgen.rtl.normalize import NormalizeUnit
 from hwgen.rtl.pool import PoolUnit
+from hwgen.rtl.positions import PositionsUnit
+from hwgen.rtl.product import ProductUnit
 from hwgen.rtl.queue import QueueUnit
 from hwgen.rtl.reduce import ReduceUnit
 from hwgen.rtl.reorder import ReorderUnit
 from hwgen.rtl.requantize import RequantizeUnit
 from hwgen.rtl.resize import resize_unit
+from hwgen.rtl.rotate import RotateUnit
 from hwgen.rtl.select import SelectUnit
 from hwgen.rtl.softmax import SoftmaxUnit
 from hwgen.rtl.thresholds import ThresholdUnit
@@ -75,6 +81,9 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
     Reorder: ReorderUnit,
     Concat: ConcatUnit,
     Embed: EmbedUnit,
+    Positions: PositionsUnit,
+    Product: ProductUnit,
+    Rotate: RotateUnit,
     Select: SelectUnit,
     Lookup: LookupUnit,
     MultiThreshold: ThresholdUnit,

@@ -6,7 +6,7 @@ import numpy as np
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
 
-from hwgen.ir import Embed, Tensor
+from hwgen.ir import Embed, Positions, Tensor
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
 from hwgen.rtl.stream import ports, register
@@ -21,7 +21,7 @@ class EmbedUnit(wiring.Component):
     Members: `i`: an index per word; `o`: words of a row. `files`: its memory file.
     """
 
-    def __init__(self, node: Embed, x: Tensor, y: Tensor) -> None:
+    def __init__(self, node: Embed | Positions, x: Tensor, y: Tensor) -> None:
         self._words, self._last = y.words_per_row, len(node.table) - 1
         spare = self._words * y.lanes - y.channels
         padded = np.pad(node.table, ((0, 0), (0, spare)))
@@ -30,15 +30,14 @@ class EmbedUnit(wiring.Component):
         super().__init__(ports(x, y))
 
     def elaborate(self, _platform) -> Module:
-        """A register keeps the index for all words of its row; address, memory."""
+        """A register keeps the row for all its words; address, memory."""
         m = Module()
         ce, held, row = Signal(), Signal(), Signal(range(self._last + 1))
         m.d.comb += ce.eq(~self.o.valid | self.o.ready)
         word, row_end = counter(m, self._words, held & ce, "word")
         m.d.comb += self.i.ready.eq(~held | (ce & row_end))
-        index = self.i.payload[0]
         with m.If(self.i.ready):
-            m.d.sync += [held.eq(self.i.valid), row.eq(Mux(index > self._last, self._last, index))]
+            m.d.sync += [held.eq(self.i.valid), row.eq(self._row(m))]
         address = Signal(range(self._rom.depth))
         with m.If(ce):
             m.d.sync += address.eq(row * self._words + word)
@@ -47,3 +46,8 @@ class EmbedUnit(wiring.Component):
             self.o.payload.as_value().eq(self._rom.read(m, address, ce)),
         ]
         return m
+
+    def _row(self, _m: Module):
+        """The row that a word of the input asks for."""
+        index = self.i.payload[0]
+        return Mux(index > self._last, self._last, index)

@@ -26,7 +26,7 @@ from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.merge import merge
 from tests.qdq import Builder
-from tests.rtl import block_graphs, float_graphs, transformer_graphs
+from tests.rtl import block_graphs, float_graphs, matrix_graphs, transformer_graphs
 
 SAMPLES = 16
 
@@ -381,11 +381,13 @@ CASES = {
     **float_graphs.CASES,
     **block_graphs.CASES,
     **transformer_graphs.CASES,
+    **matrix_graphs.CASES,
 }
 
 
 # Large simulators, which cocotb builds a second time: one of each kind is enough.
 FAST_ALONE = {*float_graphs.CASES, *block_graphs.CASES, *transformer_graphs.CASES}
+FAST_ALONE |= {*matrix_graphs.CASES}
 FAST_ALONE -= {"floats_products", "blocks"}
 
 

@@ -25,7 +25,14 @@ from hwgen.passes.pipeline import lower
 
 
 def alone(node: Callable[..., Node], *tensors: Tensor, **config) -> Graph:
-    """A network of one node: `tensors` are its inputs, then what it makes."""
+    """A network of one node in hardware: `tensors` are its inputs, then what it makes."""
+    graph = unlowered(node, *tensors)
+    lower(graph, Config.parse(config))
+    return graph
+
+
+def unlowered(node: Callable[..., Node], *tensors: Tensor) -> Graph:
+    """The same before it is turned into hardware."""
     *inputs, y = tensors
     names = tuple(f"x{k}" for k in range(len(inputs)))
     graph = Graph("alone", {**dict(zip(names, inputs, strict=True)), "y": y})
@@ -34,11 +41,11 @@ def alone(node: Callable[..., Node], *tensors: Tensor, **config) -> Graph:
         for name in members:
             index = np.arange(graph.tensors[name].elements)
             side.append(port(name, name, index, np.dtype("int64")))
-    lower(graph, Config.parse(config))
     return graph
 
 
-def _with(kind: type[Node], **fields) -> Callable[..., Node]:
+def having(kind: type[Node], **fields) -> Callable[..., Node]:
+    """Makes nodes of a kind with such fields."""
     return lambda **names: kind(**fields, **names)
 
 
@@ -51,7 +58,7 @@ def embed(seed: int) -> Graph:
     rows = int(r.integers(2, 6))
     x = Tensor([(rows,), (rows, 1)][seed % 2], Int([4, 6, 2, 4][seed], signed=False))
     cycles = rows * int(r.integers(1, channels + 1))
-    return alone(_with(Embed, table=table), x, Tensor((rows, channels), fmt), cycles=cycles)
+    return alone(having(Embed, table=table), x, Tensor((rows, channels), fmt), cycles=cycles)
 
 
 def select(seed: int) -> Graph:
@@ -61,7 +68,7 @@ def select(seed: int) -> Graph:
     cycles = [72, 18, 6, 27, 3][seed]
     lanes = {"x0": [3, 1, 7, 4, 10][seed]}
     x, y = Tensor((rows, channels), fmt), Tensor((rows, high - low), fmt)
-    return alone(_with(Select, low=low, high=high), x, y, cycles=cycles, lanes=lanes)
+    return alone(having(Select, low=low, high=high), x, y, cycles=cycles, lanes=lanes)
 
 
 def normalize(seed: int) -> Graph:
@@ -75,7 +82,7 @@ def normalize(seed: int) -> Graph:
     centered, precision, unit = bool(seed % 2 == 0), 9 + seed, 10
     root = interpolation(lambda m: 2.0**precision / np.sqrt(m / 256), 10, 1.0, first=1 << 8)
     alike = seed == 2
-    node = _with(
+    node = having(
         Normalize,
         centered=centered,
         zero=int(r.integers(-4, 5)),
@@ -99,7 +106,7 @@ def softmax(seed: int) -> Graph:
     rows, channels, lanes = [(5, 7, 3), (3, 12, 1), (6, 8, 8), (9, 1, 1), (4, 24, 5)][seed]
     fmt = [Int(8), Int(8, signed=False), Int(5), Int(7), Int(12)][seed]
     bits = [8, 10, 12, 6, 16][seed]
-    node = _with(
+    node = having(
         Softmax,
         multiplier=[300, -77, 1 << 12, 1000, 901][seed],
         shift=[9, 7, 6, 9, 12][seed],
@@ -122,7 +129,7 @@ def curve(seed: int) -> Graph:
     """Functions of signed and of unsigned codes, saturated."""
     fmt = [Int(13), Int(10, signed=False)][seed]
     function = interpolation(lambda x: 900 * np.sin((x + fmt.min) / 99), fmt.bits, 0.8)
-    node = _with(Curve, function=function, first=fmt.min, low=-700, high=880)
+    node = having(Curve, function=function, first=fmt.min, low=-700, high=880)
     x, y = Tensor((4, 9), fmt), Tensor((4, 9), Int(11))
     return alone(node, x, y, cycles=[36, 12][seed])
 

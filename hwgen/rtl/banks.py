@@ -1,0 +1,37 @@
+"""Memories of two banks: one is written while the other is read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from amaranth.hdl import Module, Mux, Signal
+
+
+@dataclass(frozen=True)
+class Banks:
+    """Who may use the two banks, and where they begin.
+
+    `ready`: there is room to write; `there`: a bank may be read, from the cycle behind its last
+    write. `write`, `read`: the first address of the bank in use.
+    """
+
+    ready: Signal
+    there: Signal
+    write: Signal
+    read: Signal
+
+
+def banks(m: Module, depth: int, filled, used, free) -> Banks:
+    """Two banks of `depth` words. Strobes: `filled` writes the last word of a bank, `used` asks for
+    the last word of the other and `free` reads it: then it may be written in the same cycle, for
+    the memory gives the old word."""
+    room, full = Signal(range(3), init=2, name="room"), Signal(range(3), name="full")
+    write, read = Signal(range(2 * depth), name="write"), Signal(range(2 * depth), name="read")
+    ready, there = Signal(name="bank_ready"), Signal(name="bank_there")
+    m.d.comb += [ready.eq((room != 0) | free), there.eq(full != 0)]
+    m.d.sync += [room.eq(room - filled + free), full.eq(full + filled - used)]
+    with m.If(filled):
+        m.d.sync += write.eq(Mux(write == 0, depth, 0))
+    with m.If(used):
+        m.d.sync += read.eq(Mux(read == 0, depth, 0))
+    return Banks(ready, there, write, read)
