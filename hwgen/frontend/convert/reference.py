@@ -17,6 +17,8 @@ from hwgen.formats import encode
 from hwgen.frontend.convert.dialects import BIPOLAR, FLOAT, QUANT, bounds, dequantized, quantized
 from hwgen.frontend.editor import HWGEN
 from hwgen.frontend.ops_quantize import FLOATS, along
+from hwgen.frontend.read import MICROSOFT
+from hwgen.frontend.rewrite.curves import curve
 
 
 class Quantize(OpRun):
@@ -74,10 +76,29 @@ class RMSNormalization(rms_normalization.RMSNormalization):
         return super()._run(X, Scale, axis, epsilon, stash_type)
 
 
+class Gelu(OpRun):
+    """onnxruntime's, by the error function."""
+
+    op_domain = MICROSOFT
+
+    def _run(self, x, **_):
+        return (curve("Gelu", x).astype(x.dtype),)
+
+
+class FastGelu(OpRun):
+    """onnxruntime's, by tanh."""
+
+    op_domain = MICROSOFT
+
+    def _run(self, x, **_):
+        return (curve("FastGelu", x).astype(x.dtype),)
+
+
 def _own_ops() -> list[type[OpRun]]:
     """The ops in all domains they are known by."""
     found: list[type[OpRun]] = [
-        Quantize, QuantizeLinear, DequantizeLinear, LayerNormalization, RMSNormalization
+        Quantize, QuantizeLinear, DequantizeLinear, LayerNormalization, RMSNormalization,
+        Gelu, FastGelu,
     ]  # fmt: skip
     for name in sorted(QUANT | BIPOLAR | FLOAT):
         domain, _, op = name.rpartition(".")

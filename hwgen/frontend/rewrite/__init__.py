@@ -9,11 +9,17 @@ import onnx
 
 from hwgen.errors import ModelError
 from hwgen.frontend.editor import Editor, kind
-from hwgen.frontend.rewrite import attention, clean, norms, rotary
+from hwgen.frontend.rewrite import attention, clean, curves, norms, rotary
 from hwgen.frontend.rewrite.sight import Sight
 
 # Each is applied wherever it fits before the next one is.
-PATTERNS = (norms.CONTRIB | rotary.CONTRIB, attention.RULES, norms.RULES)
+PATTERNS = (
+    norms.CONTRIB | rotary.CONTRIB,
+    attention.RULES,
+    norms.RULES,
+    curves.RULES,
+    rotary.RULES,
+)
 
 
 def rewrite(editor: Editor, shapes: Mapping[str, Sequence[int]]) -> tuple[int, dict[str, str]]:

@@ -10,6 +10,7 @@ import onnx
 from hwgen.errors import ModelError
 from hwgen.frontend.editor import attribute
 from hwgen.frontend.rewrite.attend import check, fixed, merge, split
+from hwgen.frontend.rewrite.region import Region, region
 from hwgen.frontend.rewrite.sight import Sight
 
 
@@ -81,4 +82,54 @@ def embedding(sight: Sight, node: onnx.NodeProto) -> bool:
     return True
 
 
+LINEAR = frozenset(
+    "Mul Add Sub Neg Slice Split Concat Gather Reshape Unsqueeze Squeeze Transpose".split()
+)
+
+
+def in_steps(sight: Sight, node: onnx.NodeProto) -> bool:
+    """Whatever gives sums of two elements of a row by constant tables, as rotations of halves or of
+    pairs do: found out on unit vectors."""
+    found = region(sight, node, LINEAR)
+    size = None if found is None else sight.shape(found.source)
+    if found is None or not size or len(size) < 2 or sight.shape(found.result) != size:
+        return False
+    kinds = [part.op_type for part in found.nodes]
+    if "Mul" not in kinds or sorted(kinds) == ["Add", "Gather", "Mul", "Mul"]:
+        return False
+    for part in found.nodes:  # nothing added, no product of two
+        constants = sum(sight.array(name) is not None for name in part.input)
+        if constants != {"Mul": 1, "Add": 0, "Sub": 0, "Concat": 0}.get(part.op_type, constants):
+            return False
+    table = _table(sight, found, size)
+    if table is None:
+        return False
+    sight.drop(node)
+    rotate(sight, found.source, table, node.name, found.result)
+    return True
+
+
+def _table(sight: Sight, found: Region, size: tuple[int, ...]) -> Table | None:
+    """The tables of a region, if it is a rotation."""
+    rows, width = size[-2:]
+    try:
+        units = [found.run(sight, np.broadcast_to(e, size)) for e in np.eye(width, dtype="f")]
+    except (RuntimeError, ValueError, TypeError, IndexError):  # the lowering says what is wrong
+        return None
+    parts = np.stack([unit.reshape(-1, rows, width)[0] for unit in units], axis=-1)
+    first = np.diagonal(parts, axis1=1, axis2=2)
+    others = np.where(np.eye(width, dtype=bool), 0, parts)
+    far = (others != 0).any(axis=0)
+    if not far.any() or far.sum(axis=1).max() > 1:
+        return None
+    order = np.where(far.any(axis=1), far.argmax(axis=1), np.arange(width))
+    table = Table(first, others[:, np.arange(width), order], order)
+    x = np.random.default_rng(0).normal(0, 1, size).astype(np.float32)
+    same = np.allclose(
+        found.run(sight, x), x * table.first + x[..., order] * table.second, atol=1e-5
+    )
+    return table if same else None
+
+
 CONTRIB = {"RotaryEmbedding": embedding, "com.microsoft.RotaryEmbedding": embedding}
+RULES = dict.fromkeys(("Add", "Concat", "Reshape"), in_steps)

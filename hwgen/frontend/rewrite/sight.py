@@ -148,6 +148,7 @@ class Sight:
         """Look again, after a change; nodes nothing depends on go."""
         self.editor.sort()
         self.producers, self.readers = self.editor.producers(), dict(self.editor.readers())
+        self.places = {name: k for k, name in enumerate(self.producers)}
         self.stale = True
 
     def fold(self) -> None:
