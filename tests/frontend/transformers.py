@@ -260,3 +260,153 @@ STANDARD: dict[str, Made] = {
     "rotary_interleaved": lambda b: embedded(b, True, interleaved=1),
     "rotary_part": lambda b: embedded(b, True, rotary_embedding_dim=4),
 }
+
+# --- rotary embedding and GELU in single steps ----------------------------------------------------
+
+
+def part(b: Builder, x: str, low: int, high: int, step: int = 1) -> str:
+    return b.op("Slice", x, *(integers(b, v, kind=np.int64) for v in (low, high, -1, step)))
+
+
+def twice(b: Builder, half: int, repeat: Callable = np.tile) -> tuple[str, str]:
+    angle = np.arange(N)[:, None] * 0.7 ** np.arange(half)
+    cos, sin = (
+        repeat(f(angle), 2) if repeat is np.tile else repeat(f(angle), 2, axis=1)
+        for f in (np.cos, np.sin)
+    )
+    return b.constant(cos.astype("f")), b.constant(sin.astype("f"))
+
+
+def halves(b: Builder, width: int = C) -> str:
+    """As Llama has it, of the first elements of rows."""
+    x = rows(b)
+    y = x if width == C else part(b, x, 0, width)
+    cos, sin = twice(b, width // 2)
+    minus = b.op("Neg", part(b, y, width // 2, 1 << 40))
+    turned = b.op("Concat", minus, part(b, y, 0, width // 2), axis=-1)
+    y = b.op("Add", b.op("Mul", sin, turned), b.op("Mul", y, cos))
+    return y if width == C else b.op("Concat", y, part(b, x, width, C), axis=2)
+
+
+def products(b: Builder) -> str:
+    """As onnxruntime and ONNX define it."""
+    x, (cos, sin) = rows(b), angles(b, N, C // 2)
+    first, second = several(b, "Split", 2, x, axis=-1)
+    a, z = (
+        b.op(op, b.op("Mul", first, u), b.op("Mul", second, v))
+        for op, u, v in (("Sub", cos, sin), ("Add", sin, cos))
+    )
+    return b.op("Concat", a, z, axis=-1)
+
+
+def pairs(b: Builder) -> str:
+    """As GPT-J has it."""
+    x, (cos, sin) = rows(b), twice(b, C // 2, np.repeat)
+    even, odd = part(b, x, 0, C, 2), part(b, x, 1, C, 2)
+    axes = integers(b, -1, kind=np.int64)
+    columns = [b.op("Unsqueeze", y, axes) for y in (b.op("Neg", odd), even)]
+    turned = b.op("Concat", *columns, axis=-1)
+    turned = b.op("Reshape", turned, integers(b, 0, 0, -1, kind=np.int64))
+    return b.op("Add", b.op("Mul", x, cos), b.op("Mul", turned, sin))
+
+
+ROTARY: dict[str, Made] = {
+    "halves": halves,
+    "part": lambda b: halves(b, 8),
+    "products": products,
+    "pairs": pairs,
+}
+
+
+def gelu(b: Builder, late: bool) -> str:
+    """By the error function; the factor 1/2 first or last."""
+    x, half = rows(b), b.constant(np.float32(0.5))
+    y = b.op("Erf", b.op("Div", x, b.constant(np.float32(2**0.5))))
+    y = b.op("Add", b.constant(np.float32(1)), y)
+    return b.op("Mul", b.op("Mul", x, y), half) if late else b.op("Mul", y, b.op("Mul", half, x))
+
+
+def gelu_tanh(b: Builder, power: bool) -> str:
+    """x**3 by Pow or by products."""
+    x = rows(b)
+    number = lambda value: b.constant(np.float32(value))  # noqa: E731
+    cube = b.op("Pow", x, number(3)) if power else b.op("Mul", x, b.op("Mul", x, x))
+    y = b.op("Add", x, b.op("Mul", number(0.044715), cube))
+    y = b.op("Tanh", b.op("Mul", y, number((2 / np.pi) ** 0.5)))
+    return b.op("Mul", b.op("Mul", x, number(0.5)), b.op("Add", y, number(1)))
+
+
+CURVES: dict[str, Made] = {
+    "erf_late": lambda b: gelu(b, True),
+    "erf_early": lambda b: gelu(b, False),
+    "tanh_pow": lambda b: gelu_tanh(b, True),
+    "tanh_products": lambda b: gelu_tanh(b, False),
+}
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+def past(b: Builder) -> str:
+    k = b.input(1, HEADS, 3, C // HEADS, name="past")
+    return multi_head(b, rows(b), rows(b), rows(b), "", "", "", k, k)
+
+
+def masked_by_data(b: Builder) -> str:
+    bias = b.op("Unsqueeze", rows(b, N), integers(b, 1, kind=np.int64))
+    return multi_head(b, rows(b), rows(b), rows(b), "", "", bias)
+
+
+def keys_out(b: Builder) -> tuple[str, ...]:
+    found = several(
+        b, "MultiHeadAttention", 2, rows(b), rows(b), rows(b), domain=MICROSOFT, num_heads=HEADS
+    )
+    return found[0], found[1]
+
+
+def short(b: Builder) -> str:
+    """Lengths that leave out keys."""
+    x = [rows(b, w * 4) for w in (4, 2, 2)]
+    inputs = [*x, "", "", integers(b, 2), integers(b, 3)]
+    return contrib(b, "GroupQueryAttention", *inputs, num_heads=4, kv_num_heads=2)
+
+
+REFUSED: dict[str, tuple[Made, str]] = {
+    "past": (past, r"its input 'past' holds state; export the model without past state"),
+    "mask": (masked_by_data, r"its attention_bias 'unsqueeze_\d+' depends on the model's inputs"),
+    "keys": (keys_out, r"its output 'other_\d+' holds state or scores"),
+    "lengths": (short, r"its lengths say 2, its keys 5; set them"),
+    "faint": (
+        lambda b: multi_head(
+            b, rows(b), rows(b), rows(b), "", integers(b, 3), mask_filter_value=-1.0
+        ),
+        r"its mask_filter_value is too near to zero to hide a key",
+    ),
+    "lengths_of_batches": (
+        lambda b: multi_head(b, rows(b), rows(b), rows(b), "", integers(b, 3, 0, 6, 0, 6)),
+        r"a mask of shape \[5\] is not supported",
+    ),
+    "softcap": (lambda b: grouped(b, softcap=3.0), r"the attribute softcap=3.0 is not supported"),
+    "heads": (
+        lambda b: contrib(
+            b, "GroupQueryAttention", *(rows(b, 3 * w) for w in (3, 2, 2)), "", "",
+            num_heads=3, kv_num_heads=2,
+        ),
+        r"has 3 heads of queries, which 2 of keys can't be shared by",
+    ),
+    "weights": (
+        lambda b: contrib(b, "Attention", "x", rows(b), num_heads=HEADS),
+        r"its matrix of weights 'matmul_\d+' depends on the model's inputs",
+    ),
+    "angles": (
+        lambda b: contrib(
+            b, "RotaryEmbedding", "x", integers(b, 0, kind=np.int64), *angles(b, 3, 6)
+        ),
+        r"has angles for 3 places, not for place 5",
+    ),
+    "training": (
+        lambda b: tuple(
+            several(b, "SkipLayerNormalization", 2, "x", rows(b), numbers(b, C), domain=MICROSOFT)
+        ),
+        r"its output 'other_\d+' is of use in training alone",
+    ),
+}  # fmt: skip

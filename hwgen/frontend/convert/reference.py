@@ -94,11 +94,20 @@ class FastGelu(OpRun):
         return (curve("FastGelu", x).astype(x.dtype),)
 
 
+class QuickGelu(OpRun):
+    """onnxruntime's, by the sigmoid."""
+
+    op_domain = MICROSOFT
+
+    def _run(self, x, alpha=1.702, **_):
+        return ((x / (1 + np.exp(-np.float32(alpha) * x))).astype(x.dtype),)
+
+
 def _own_ops() -> list[type[OpRun]]:
     """The ops in all domains they are known by."""
     found: list[type[OpRun]] = [
-        Quantize, QuantizeLinear, DequantizeLinear, LayerNormalization, RMSNormalization,
-        Gelu, FastGelu,
+        Quantize, QuantizeLinear, DequantizeLinear, LayerNormalization, RMSNormalization, Gelu,
+        FastGelu, QuickGelu,
     ]  # fmt: skip
     for name in sorted(QUANT | BIPOLAR | FLOAT):
         domain, _, op = name.rpartition(".")

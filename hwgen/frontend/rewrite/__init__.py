@@ -9,12 +9,12 @@ import onnx
 
 from hwgen.errors import ModelError
 from hwgen.frontend.editor import Editor, kind
-from hwgen.frontend.rewrite import attention, clean, curves, norms, rotary
+from hwgen.frontend.rewrite import attention, clean, contrib, curves, norms, rotary
 from hwgen.frontend.rewrite.sight import Sight
 
 # Each is applied wherever it fits before the next one is.
 PATTERNS = (
-    norms.CONTRIB | rotary.CONTRIB,
+    norms.CONTRIB | rotary.CONTRIB | contrib.RULES,
     attention.RULES,
     norms.RULES,
     curves.RULES,

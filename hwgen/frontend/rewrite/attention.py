@@ -18,7 +18,7 @@ from hwgen.frontend.rewrite.attend import (
     split,
     summed,
 )
-from hwgen.frontend.rewrite.rotary import rotate, tables
+from hwgen.frontend.rewrite.rotary import at, rotate, tables
 from hwgen.frontend.rewrite.sight import Sight
 
 FAINT = -1000.0  # a mask's filter value that hides nothing is greater
@@ -167,7 +167,7 @@ def _rotated(
     found = []
     for x, part in ((q, "query"), (k, "key")):
         rows, size = sight.size(x, [4])[2:]
-        angles = [a[start : start + rows] for a in (cos, sin)]
+        angles = [at(a, np.arange(start, start + rows)) for a in (cos, sin)]
         table = tables(angles, size, attribute(node, "rotary_interleaved", 0))
         found.append(rotate(sight, x, table, f"{node.name}_{part}_rotated"))
     return found[0], found[1]

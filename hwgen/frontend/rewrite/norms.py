@@ -157,17 +157,6 @@ def skip(sight: Sight, node: onnx.NodeProto) -> bool:
     return True
 
 
-def biased(sight: Sight, node: onnx.NodeProto) -> bool:
-    """onnxruntime's BiasGelu, and FastGelu with a bias: an Add, then Gelu or FastGelu."""
-    if len(node.input) < 2 or not node.input[1]:
-        return False
-    op = "Gelu" if node.op_type == "BiasGelu" else node.op_type
-    sight.drop(node)
-    total = sight.add("Add", node.input, f"{node.name}_bias")
-    sight.add(op, [total], node.name, node.output[0], node.domain)
-    return True
-
-
 def _unused(sight: Sight, node: onnx.NodeProto, outputs) -> None:
     if used := [name for name in outputs if name and sight.used(name)]:
         raise ModelError(f"its output {used[0]!r} is of use in training alone; don't read it")
@@ -179,6 +168,4 @@ CONTRIB = {
     "com.microsoft.SimplifiedLayerNormalization": alone,
     "com.microsoft.SkipLayerNormalization": skip,
     "com.microsoft.SkipSimplifiedLayerNormalization": skip,
-    "com.microsoft.BiasGelu": biased,
-    "com.microsoft.FastGelu": biased,
 }

@@ -40,6 +40,13 @@ def tables(angles: list[np.ndarray], size: int, interleaved: int) -> Table:
     return Table(first, second, order)
 
 
+def at(angles: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """Rows of a cache of angles."""
+    if places.max() >= len(angles):
+        raise ModelError(f"has angles for {len(angles)} places, not for place {places.max()}")
+    return angles[places]
+
+
 def rotate(sight: Sight, x: str, table: Table, name: str, output: str = "") -> str:
     """Add the nodes; returns the output."""
     first, second = (
@@ -66,7 +73,7 @@ def embedding(sight: Sight, node: onnx.NodeProto) -> bool:
     ids = fixed(sight, places, "position_ids")
     if ids is not None:
         chosen = ids.ravel() + np.arange(rows) if ids.size < rows else ids.ravel()
-        angles = [a[chosen] for a in angles]
+        angles = [at(a, chosen) for a in angles]
     angles = [a.reshape(-1, a.shape[-1]) for a in angles]
     if any(len(a) != rows for a in angles):
         raise ModelError(f"its angles {list(angles[0].shape)} don't fit {rows} rows")
