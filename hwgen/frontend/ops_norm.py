@@ -90,5 +90,6 @@ LOWER = {
     "LayerNormalization": lambda node: _normalization(node, True),
     "RMSNormalization": lambda node: _normalization(node, False),
     "SimplifiedLayerNormalization": lambda node: _normalization(node, False),
+    "hwgen.LayerNormalization": lambda node: _normalization(node, True),
     "hwgen.RMSNormalization": lambda node: _normalization(node, False),
 }

@@ -22,6 +22,7 @@ NORMS = frozenset(
         "LayerNormalization",
         "RMSNormalization",
         "SimplifiedLayerNormalization",
+        "hwgen.LayerNormalization",
         "hwgen.RMSNormalization",
     }
 )
