@@ -12,7 +12,6 @@ from hwgen.formats import Float
 from hwgen.frontend.context import Context, sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
-from hwgen.frontend.rotate import rotated, rotation
 from hwgen.frontend.values import Mapped, Real, Term, Value, exact
 
 MOST_BITS = 16  # of what units of transformers read
@@ -52,11 +51,8 @@ def settled(node: Node, k: int) -> Real:
         if _same(seen, value):
             return real
     target = context.carrier(name, node.name, *reach)
-    if isinstance(value, Real) and rotation(value):
-        real = rotated(node, value, target)
-    else:
-        codes = to_codes(node, value, target)
-        real = Real((Term(codes.stream, exact(target.scale)),), exact(-target.zero * target.scale))
+    codes = to_codes(node, value, target)
+    real = Real((Term(codes.stream, exact(target.scale)),))
     context.settled.setdefault(name, []).append((value, real))
     return real
 

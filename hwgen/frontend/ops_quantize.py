@@ -15,6 +15,7 @@ from hwgen.frontend.context import Context, one_term, sample_shape
 from hwgen.frontend.floats import add, convert, floating
 from hwgen.frontend.functions import quantized
 from hwgen.frontend.node import Node
+from hwgen.frontend.rotate import rotated, rotation
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     ZERO,
@@ -125,6 +126,8 @@ def to_codes(node: Node, value: Value | None, target: Target) -> Codes:
         return join(node, parts, value.axis, target.fmt)
     real = node.having(value).real(0)
     stem = _stem(context, real)
+    if rotation(real) and isinstance(target.fmt, Int):
+        return rotated(node, real, target)
     floats = any(floating(context, term.stream.tensor) for term in real.terms)
     floats |= isinstance(target.fmt, Float)
     if floats and len(real.terms) == 1:

@@ -10,7 +10,7 @@ from hwgen.errors import ModelError
 from hwgen.frontend.context import Context, sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.target import Target
-from hwgen.frontend.values import Real, Stream, Term, exact
+from hwgen.frontend.values import Codes, Real, Stream
 from hwgen.ir import Rotate
 
 FACTOR_BITS = 15  # of the largest factor
@@ -21,7 +21,7 @@ def rotation(real: Real) -> bool:
     return len(real.terms) == 2 and len({t.stream.tensor for t in real.terms}) == 1
 
 
-def rotated(node: Node, real: Real, target: Target) -> Real:
+def rotated(node: Node, real: Real, target: Target) -> Codes:
     """x * a + x[order] * b in the codes of `target`: a Rotate."""
     context = node.context
     first, second, lead = _streams(context, real, node.name)
@@ -60,7 +60,7 @@ def rotated(node: Node, real: Real, target: Target) -> Real:
             high=target.most,
         )
     )
-    return Real((Term(Stream(result, lead.ids), exact(target.scale)),))
+    return Codes(Stream(result, lead.ids), target.fmt)
 
 
 def _streams(context: Context, real: Real, name: str) -> tuple[np.ndarray, np.ndarray, Stream]:
