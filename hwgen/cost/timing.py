@@ -6,7 +6,7 @@ have come and may make words. The figures are those the docstrings of hwgen.rtl 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from hwgen.formats import Approximate
 from hwgen.ir import (
     ADDER_STAGES,
     Add,
+    Attention,
     BlockQuantize,
     Concat,
     Convert,
@@ -250,6 +251,48 @@ def _resize(_node: Resize, x: Tensor, y: Tensor) -> list[Process]:
     return [Process(count // group * parts + place // ratio + 1, count + 1, 1)]
 
 
+def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
+    """Steps of visits; each takes words of what its visit takes."""
+    q, k, v, *_ = tensors
+    depth, width = (x.channels // n // node.simd for x, n in ((q, node.heads), (v, node.groups)))
+    steps = max(depth, width)
+    visits = np.array(list(_visits(node, q.rows, k.rows)))
+    step = np.arange(1, steps + 1)
+
+    def taken(column: int, words: int) -> np.ndarray:
+        flags = visits[:, column]
+        before = (np.cumsum(flags) - flags) * words
+        return (before[:, None] + flags[:, None] * np.minimum(step, words)).ravel()
+
+    needs = [taken(0, depth), taken(1, depth), taken(1, width)]
+    if node.stateful:
+        needs.append(np.ones_like(needs[0]))
+    banks = -(-node.lanes // -(-node.lanes // steps))
+    latency = steps + 2 * banks + 20 + (node.simd - 1).bit_length() + (node.lanes - 1).bit_length()
+    latency += sum(4 if f.rest_bits else 2 for f in (node.exponential, node.reciprocal))
+    return [Process(np.array(needs), taken(2, width), latency)]
+
+
+def _visits(node: Attention, rows: int, keys: int) -> Iterator[tuple[bool, bool, bool]]:
+    """Of each visit: whether it takes a head's query, a group's keys, and gives a head's result."""
+    if node.stateful:  # every slot is held
+        rows, keys = 1, node.slots
+        last = range(node.slots - 1, node.slots)
+    else:
+        last = range(max(rows + node.right, keys))
+    shared = node.heads // node.groups
+    for key in last:
+        row = 0 if node.stateful else key - node.right
+        computes = 0 <= row < rows
+        for head in range(node.heads if computes else node.groups):
+            loads = key < keys and (not computes or head % shared == 0)
+            held = keys - 1 if node.stateful else row
+            count = len(node.visits(held, head, keys)) if computes else 1
+            for visit in range(count):
+                first = visit == 0
+                yield computes and first, loads and first, computes and visit == count - 1
+
+
 # A function of the node and the tensors it reads and writes.
 TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Window: _window,
@@ -258,6 +301,7 @@ TIMING: dict[type[Node], Callable[..., list[Process]]] = {
     Reduce: _reduce,
     Requantize: _requantize,
     Add: _add,
+    Attention: _attention,
     BlockQuantize: _block_quantize,
     Convert: lambda _node, x, _y: _each(x.words, 5),
     FloatAdd: lambda _node, x, _b, _y: _each(x.words, ADDER_STAGES + 2),

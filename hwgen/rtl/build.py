@@ -9,6 +9,7 @@ from amaranth.lib import wiring
 
 from hwgen.ir import (
     Add,
+    Attention,
     BlockQuantize,
     Concat,
     Convert,
@@ -38,6 +39,7 @@ from hwgen.ir import (
     Window,
 )
 from hwgen.rtl.add import AddUnit
+from hwgen.rtl.attention.unit import AttentionUnit
 from hwgen.rtl.block_quantize import BlockQuantizeUnit
 from hwgen.rtl.concat import ConcatUnit
 from hwgen.rtl.convert import ConvertUnit
@@ -74,6 +76,7 @@ BUILD: dict[type[Node], Callable[..., wiring.Component]] = {
         ThresholdUnit if isinstance(node.form, Thresholds) else RequantizeUnit
     )(node, x, y),
     Add: AddUnit,
+    Attention: AttentionUnit,
     BlockQuantize: BlockQuantizeUnit,
     Convert: ConvertUnit,
     FloatAdd: FloatAddUnit,

@@ -1,0 +1,191 @@
+"""Widths, lengths and words of an attention unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cached_property
+
+from amaranth.hdl import Shape, signed, unsigned
+from amaranth.lib import data, wiring
+
+from hwgen.errors import ModelError
+from hwgen.formats import Int
+from hwgen.ir import Attention, Tensor
+from hwgen.rtl.arith.dot import Dot
+from hwgen.rtl.arith.interpolate import Interpolate
+from hwgen.rtl.arith.sums import module_name
+
+
+class Plan:
+    """What the stages of one unit share.
+
+    `depth`, `width`: words of a head of keys and of values; `steps`: cycles of a visit; `ahead`:
+    key rows that come before the first query; `units`: scores and weights computed at once.
+    """
+
+    def __init__(self, node: Attention, q: Tensor, k: Tensor, v: Tensor) -> None:
+        self.node, self.q, self.k, self.v = node, q, k, v
+        self.lanes, self.simd = node.lanes, node.simd
+        depth, width = q.channels // node.heads, v.channels // node.groups
+        if depth % node.simd or width % node.simd or node.heads % node.groups:
+            raise ModelError(
+                f"{node.name}: simd {node.simd} must divide heads of {depth} and {width} elements, "
+                f"and {node.groups} groups {node.heads} heads"
+            )
+        if node.right > k.rows - 1 and not node.stateful:
+            raise ModelError(f"{node.name}: reads {node.right} keys ahead of {k.rows}")
+        self.depth, self.width = depth // node.simd, width // node.simd
+        self.steps = max(self.depth, self.width)
+        self.ahead = node.right
+        self.rows = 1 if node.stateful else max(q.rows + self.ahead, k.rows)
+        self.units = -(-self.lanes // self.steps)
+        self.parts_of_bank = -(-self.lanes // self.units)
+        ring = node.slots - node.leading
+        self.expires = node.mask is None and (node.stateful or node.left < q.rows - 1)
+        if self.expires and ring != node.left + node.right + 1:
+            raise ModelError(f"{node.name}: {ring} slots do not hold its window")
+
+    @cached_property
+    def key_dot(self) -> tuple[str, Callable[[], wiring.Component]]:
+        """The module of a score: its name, and what makes it."""
+        return self._dot(self.query_fmt, self.k.fmt, self.simd)
+
+    @cached_property
+    def value_dot(self) -> tuple[str, Callable[[], wiring.Component]]:
+        """The module of a weighted sum."""
+        return self._dot(self.weight_fmt, self.v.fmt, self.lanes)
+
+    def _dot(self, x, w, lanes: int) -> tuple[str, Callable[[], wiring.Component]]:
+        arithmetic = self.node.arithmetic
+        name = module_name("dot", f"{arithmetic or f'{x}_{w}'}_{lanes}")
+        return name, lambda: Dot(x, w, lanes, arithmetic)
+
+    @property
+    def query_fmt(self):
+        """The format of queries, their zero point subtracted."""
+        fmt = self.q.fmt
+        if self.node.arithmetic is not None or not self.node.zero:
+            return fmt
+        return Int(fmt.bits + 1)
+
+    @property
+    def weight_fmt(self):
+        """The format of weights."""
+        if self.node.arithmetic is not None:
+            return self.node.arithmetic.x
+        return Int(self.node.weight_bits, signed=False)
+
+    @cached_property
+    def dot_shapes(self) -> tuple[Shape, Shape]:
+        """Shapes of one score product's sum, and of one weighted sum."""
+        arithmetic = self.node.arithmetic
+        return (
+            Dot.sum_shape(self.query_fmt, self.k.fmt, self.simd, arithmetic),
+            Dot.sum_shape(self.weight_fmt, self.v.fmt, self.lanes, arithmetic),
+        )
+
+    @property
+    def score_shape(self) -> Shape:
+        """Of s."""
+        return signed(self.dot_shapes[0].width + 1 + (self.depth - 1).bit_length())
+
+    @property
+    def t_shape(self) -> Shape:
+        """Of t."""
+        bits = self.score_shape.width + self.node.multiplier.bit_length() - self.node.shift + 1
+        return signed(max(bits, self.bias_bits, self.node.fraction) + 2)
+
+    @property
+    def bias_bits(self) -> int:
+        """Bits of the bias, 0 where there is none."""
+        mask = self.node.mask
+        if mask is None or mask.bias is None:
+            return 0
+        return 1 + max(int(mask.bias.max()), -int(mask.bias.min())).bit_length()
+
+    @property
+    def top_shape(self) -> Shape:
+        """Of n and the running exponent."""
+        return signed(self.t_shape.width - self.node.fraction)
+
+    @property
+    def sum_bits(self) -> int:
+        """Bits of l."""
+        return self.node.weight_bits + 1 + self.node.slots.bit_length()
+
+    @property
+    def output_shape(self) -> Shape:
+        """Of o."""
+        return signed(self.dot_shapes[1].width + 1 + self.node.slots.bit_length())
+
+    @property
+    def down_bits(self) -> int:
+        """Bits of a shift that may leave nothing of any sum."""
+        return max(self.sum_bits, self.output_shape.width).bit_length()
+
+    @cached_property
+    def control(self) -> data.StructLayout:
+        """What is known of a visit: the first or last of its row and head; whether a row of values
+        is loaded with it, and to where; whether it computes."""
+        chunks = range(max(2, self.node.chunks))
+        return data.StructLayout(
+            {
+                "first": 1,
+                "last": 1,
+                "load": 1,
+                "compute": 1,
+                "chunk": chunks,
+                "group": range(max(2, self.node.groups)),
+                "slot_chunk": chunks,
+                "slot_lane": range(max(2, self.lanes)),
+            }
+        )
+
+    @cached_property
+    def score_bank(self) -> data.StructLayout:
+        """From scores to exponents."""
+        fields = {
+            "control": self.control,
+            "scores": data.ArrayLayout(self.score_shape, self.lanes),
+            "allowed": self.lanes,
+        }
+        if self.bias_bits:
+            fields["bias"] = data.ArrayLayout(signed(self.bias_bits), self.lanes)
+        return data.StructLayout(fields)
+
+    @cached_property
+    def exponent_bank(self) -> data.StructLayout:
+        """From exponents to weights."""
+        return data.StructLayout(
+            {
+                "control": self.control,
+                "t": data.ArrayLayout(self.t_shape, self.lanes),
+                "allowed": self.lanes,
+                "top": self.top_shape,
+                "down": unsigned(self.down_bits),
+            }
+        )
+
+    @cached_property
+    def weight_bank(self) -> data.StructLayout:
+        """From weights to weighted sums."""
+        return data.StructLayout(
+            {
+                "control": self.control,
+                "weights": data.ArrayLayout(unsigned(self.weight_fmt.bits), self.lanes),
+                "sum": self.sum_bits,
+                "down": unsigned(self.down_bits),
+            }
+        )
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the step of a last visit that takes word e of a head to word e of the
+        output."""
+        node = self.node
+        scores = 3 + Dot.latency(self.simd)
+        exponents = self.parts_of_bank + 4
+        weights = self.parts_of_bank + 3 + Interpolate.latency(node.exponential)
+        values = 3 + Dot.latency(self.lanes)
+        quotient = 5 + Interpolate.latency(node.reciprocal)
+        return self.steps - 1 + scores + exponents + weights + values + quotient

@@ -1,0 +1,82 @@
+"""The whole of an attention unit."""
+
+from __future__ import annotations
+
+from amaranth.hdl import Module
+from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib.wiring import In, connect, flipped
+
+from hwgen.ir import Attention, Tensor
+from hwgen.rtl.arith.dot import Dot
+from hwgen.rtl.arith.interpolate import Interpolate, interpolator
+from hwgen.rtl.attention.plan import Plan
+from hwgen.rtl.attention.scores import ScoresUnit
+from hwgen.rtl.attention.values import ValuesUnit
+from hwgen.rtl.attention.weights import ExponentsUnit, WeightsUnit
+from hwgen.rtl.stream import ports
+
+
+class AttentionUnit(wiring.Component):
+    """Attention, a query row at a time, as `hwgen.ir.Attention` defines it.
+
+    Four stages work on a visit each, for as many cycles as a head has words: scores, exponents,
+    weights, weighted sums; the division goes along with the last sums. Keys and values lie in rings
+    of `slots` rows, `lanes` of them in a word of their memories. Latency: `Plan.latency` from the
+    step of a last visit to its word. Initiation interval: heads * visits * words of a head per row,
+    and those of a group of keys for every row that comes before the first query.
+
+    Members: `i0`, `i1`, `i2`: words of `simd` queries, keys, values; `i3`: whether a row is the
+    last of its sequence, where stateful; `o`: words of `simd` results. `parts`: the modules it
+    instantiates; `files`: its memory files.
+    Tested: random shapes, windows, masks, folds and stalls against the golden model.
+    """
+
+    def __init__(self, node: Attention, *tensors: Tensor) -> None:
+        q, k, v, *ends, y = tensors
+        self._plan = plan = Plan(node, q, k, v)
+        self._scores, self._values = ScoresUnit(plan), ValuesUnit(plan, y.fmt)
+        self.files = self._scores.files
+        self.parts = {
+            **interpolator(node.exponential),
+            **interpolator(node.reciprocal),
+            **dict([plan.key_dot, plan.value_dot]),
+        }
+        members = ports(q, k, v, y)
+        if ends:
+            members["i3"] = In(stream.Signature(data.ArrayLayout(1, 1)))
+        super().__init__(members)
+
+    def elaborate(self, _platform) -> Module:
+        """The stages one behind another; values wait beside them."""
+        m = Module()
+        plan = self._plan
+        m.submodules.scores = scores = self._scores
+        m.submodules.exponents = exponents = ExponentsUnit(plan)
+        m.submodules.weights = weights = WeightsUnit(plan)
+        m.submodules.values = values = self._values
+        m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(
+            width=len(scores.v.payload), depth=self._waiting
+        )
+        for name in ("i0", "i1", "i2", "i3")[: 3 + plan.node.stateful]:
+            connect(m, flipped(getattr(self, name)), getattr(scores, name))
+        connect(m, scores.o, exponents.i)
+        connect(m, exponents.o, weights.i)
+        connect(m, weights.o, values.i)
+        connect(m, values.o, flipped(self.o))
+        m.d.comb += [
+            waiting.w_data.eq(scores.v.payload),
+            waiting.w_en.eq(scores.v.valid),
+            scores.v.ready.eq(waiting.w_rdy),
+            values.v.payload.eq(waiting.r_data),
+            values.v.valid.eq(waiting.r_rdy),
+            waiting.r_en.eq(values.v.ready),
+        ]
+        return m
+
+    @property
+    def _waiting(self) -> int:
+        """Words of values between their visit's scores and its sums."""
+        plan, node = self._plan, self._plan.node
+        latency = 16 + Dot.latency(plan.simd) + Interpolate.latency(node.exponential)
+        visits = 5 + -(-latency // plan.steps)
+        return visits * plan.width
