@@ -54,12 +54,12 @@ class ScoresUnit(wiring.Component):
         keys, queries = self._read(m, ce, go, step, schedule)
         flags = go, (step == 0), (step < plan.depth), step_last
         bank = Signal(plan.score_bank)
-        facts = (schedule.control.as_value(), schedule.allowed)
+        facts = [schedule.control.as_value(), schedule.allowed]
         if plan.bias_bits:
-            facts += (schedule.bias,)
+            facts.append(schedule.bias)
         for _ in range(2 + Dot.latency(plan.simd)):
             flags = tuple(register(m, ce, f, "flag") for f in flags)
-            facts = tuple(register(m, ce, f, "fact") for f in facts)
+            facts = [register(m, ce, f, "fact") for f in facts]
         valid, first, useful, last = flags
         dots = self._dots(m, ce, keys, queries)
         with m.If(ce):
