@@ -26,7 +26,13 @@ from hwgen.passes.pipeline import lower
 from hwgen.rtl.build import BUILD
 from tests.merge import merge
 from tests.qdq import Builder
-from tests.rtl import block_graphs, float_graphs, matrix_graphs, transformer_graphs
+from tests.rtl import (
+    attention_graphs,
+    block_graphs,
+    float_graphs,
+    matrix_graphs,
+    transformer_graphs,
+)
 
 SAMPLES = 16
 
@@ -382,12 +388,13 @@ CASES = {
     **block_graphs.CASES,
     **transformer_graphs.CASES,
     **matrix_graphs.CASES,
+    **attention_graphs.CASES,
 }
 
 
 # Large simulators, which cocotb builds a second time: one of each kind is enough.
 FAST_ALONE = {*float_graphs.CASES, *block_graphs.CASES, *transformer_graphs.CASES}
-FAST_ALONE |= {*matrix_graphs.CASES}
+FAST_ALONE |= {*matrix_graphs.CASES, *attention_graphs.CASES}
 FAST_ALONE -= {"floats_products", "blocks"}
 
 
