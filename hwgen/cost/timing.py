@@ -135,11 +135,13 @@ def _add(node: Add, x: Tensor, _b: Tensor, _y: Tensor) -> list[Process]:
     return _each(x.words, node.form.latency, node.form.steps)
 
 
-def _reorder(_node: Reorder, x: Tensor, y: Tensor) -> list[Process]:
+def _reorder(node: Reorder, x: Tensor, y: Tensor) -> list[Process]:
+    """Blocks are stored in two banks."""
     written, read = np.arange(1, x.words + 1), np.arange(1, y.words + 1)
+    size, moved = x.words // node.blocks, y.words // node.blocks
     return [
-        Process(written, written // x.words, 0, paced=False),
-        Process(np.ones(y.words, dtype=np.int64), read, 2),
+        Process(written, written // size, 1, paced=False, place=0, room=2),
+        Process((read - 1) // moved + 1, read, 2),
     ]
 
 

@@ -23,7 +23,7 @@ from hwgen.frontend.values import (
     exact,
     uniform,
 )
-from hwgen.ir import Graph, InputPort, Island, OutputPort, Reorder, Requantize, Tensor
+from hwgen.ir import Graph, InputPort, Island, OutputPort, Reorder, Requantize, Select, Tensor
 from hwgen.ir import Node as GraphNode
 
 CARRIER = Int(16)  # of numbers that a model leaves in float
@@ -114,20 +114,49 @@ class Context:
         return self._reordered(tensor, places, size, name)
 
     def _reordered(self, tensor: str, places: np.ndarray, size: tuple[int, ...], name: str) -> str:
-        """A new tensor of the elements at `places` of the stream, by a Reorder."""
-        low, high = self.reach[tensor]
-        result = self.tensor(
-            f"{tensor}_reordered", size, np.min(low), np.max(high), self.graph.tensors[tensor].fmt
-        )
+        """A new tensor of the elements at `places` of the stream: some channels by a Select, others
+        by a Reorder."""
+        x, (low, high) = self.graph.tensors[tensor], self.reach[tensor]
+        cut = slice(int(places[0]), int(places[0]) + size[-1])
+        channels = np.arange(x.elements).reshape(-1, x.channels)[:, cut]
+        if size[-1] < x.channels and np.array_equal(places, channels.ravel()):
+            result = self.tensor(f"{tensor}_selected", size, low[cut], high[cut], x.fmt)
+            self.add(
+                Select(
+                    name=self.unique(f"{name}.select"),
+                    inputs=(tensor,),
+                    outputs=(result,),
+                    low=cut.start,
+                    high=cut.stop,
+                )
+            )
+            return result
+        result = self.tensor(f"{tensor}_reordered", size, low.min(), high.max(), x.fmt)
+        self.reorder(f"{name}.reorder", tensor, result, places)
+        return result
+
+    def reorder(
+        self, name: str, tensor: str, result: str, places: np.ndarray, fill: int = 0
+    ) -> None:
+        """Add a Reorder, of as many blocks of whole rows as have the same order."""
+        x, y = self.graph.tensors[tensor], self.graph.tensors[result]
+        common = math.gcd(x.rows, y.rows)
+        for blocks in (n for n in range(common, 0, -1) if common % n == 0):
+            rows, size = places.reshape(blocks, -1), x.elements // blocks
+            order = np.where(rows < 0, -1, rows - size * np.arange(blocks)[:, None])
+            inside = (rows < 0) | ((order >= 0) & (order < size))
+            if inside.all() and (order == order[:1]).all():
+                break
         self.add(
             Reorder(
-                name=self.unique(f"{name}.reorder"),
+                name=self.unique(name),
                 inputs=(tensor,),
                 outputs=(result,),
-                order=places,
+                order=order[0],
+                fill=fill,
+                blocks=blocks,
             )
         )
-        return result
 
     def aligned(self, streams: Sequence[Stream], name: str) -> tuple[list[str], Stream]:
         """Tensors of one shape that hold the elements of streams of one ONNX shape in the same

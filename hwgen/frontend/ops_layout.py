@@ -31,7 +31,6 @@ from hwgen.frontend.values import (
     rearrange,
     shape,
 )
-from hwgen.ir import Reorder
 
 
 def _moved(node: Node, move) -> Value:
@@ -244,15 +243,7 @@ def pad(node: Node) -> Value:
     low, high = context.reach[stream.tensor]
     least, most = min(low.min(), int(code)), max(high.max(), int(code))
     result = context.tensor(f"{node.name}_padded", moved.shape, least, most, fmt)
-    context.add(
-        Reorder(
-            name=context.unique(node.name),
-            inputs=(stream.tensor,),
-            outputs=(result,),
-            order=moved.ravel(),
-            fill=int(code),
-        )
-    )
+    context.reorder(node.name, stream.tensor, result, moved.ravel(), int(code))
     ids = np.arange(moved.size).reshape(moved.shape).transpose(np.argsort(outer))
     return Real(
         (Term(Stream(result, ids.reshape(places.shape)), exact(scale)),), exact(-zero * scale)

@@ -155,8 +155,8 @@ def _add(node: Add, a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def _reorder(node: Reorder, x: np.ndarray) -> np.ndarray:
-    order = np.ravel(node.order)
-    return np.where(order < 0, node.fill, x.reshape(len(x), -1)[:, order])
+    """(N, blocks * elements) -> (N, blocks, len(order))."""
+    return np.where(node.order < 0, node.fill, x.reshape(len(x), node.blocks, -1)[..., node.order])
 
 
 def _concat(node: Concat, *inputs: np.ndarray) -> np.ndarray:

@@ -8,11 +8,13 @@ passes set them.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from hwgen.formats import Approximate, Arithmetic, Block, Float
+from hwgen.ir.graph import Tensor
 
 # Clock cycles of an adder that rounds, and so the partial sums that take turns in it.
 ADDER_STAGES = 4
@@ -325,13 +327,25 @@ class MultiThreshold(Node):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Reorder(Node):
-    """out.flat[k] = x.flat[order[k]], or `fill` where order[k] is negative.
+    """out.flat[k] = x.flat[order[k]], or `fill` where order[k] is negative, in each of `blocks`
+    parts of equal size of x and of the output.
 
     What no choice of layout could remove; elements may be left out, or come several times.
     """
 
     order: np.ndarray
     fill: int = 0
+    blocks: int = 1
+
+    def lanes(self, x: Tensor, y: Tensor) -> list[int]:
+        """The lanes of words that always move as a whole."""
+        most = math.gcd(x.channels, y.channels, x.elements // self.blocks, self.order.size)
+        return [lanes for lanes in range(1, most + 1) if most % lanes == 0 and self._keeps(lanes)]
+
+    def _keeps(self, lanes: int) -> bool:
+        words = self.order.reshape(-1, lanes)
+        whole = (words[:, :1] % lanes == 0) & (words == words[:, :1] + np.arange(lanes))
+        return bool(np.where(words < 0, (words < 0).all(axis=1, keepdims=True), whole).all())
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -125,12 +125,11 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
         for layer, choice in zip(layers, folds, strict=True)
         if layer.node.name not in chosen
     ]
-    needs += [
-        (graph.tensors[tensor].elements, node.name)
-        for node in graph.nodes
-        if isinstance(node, Reorder | Concat)
-        for tensor in (node.input, node.output)
-    ]
+    for node in graph.nodes:
+        if isinstance(node, Reorder | Concat):
+            ends = graph.tensors[node.input], graph.tensors[node.output]
+            lanes = node.lanes(*ends)[-1] if isinstance(node, Reorder) else 1
+            needs += [(tensor.elements // lanes, node.name) for tensor in ends]
     needs += [
         (graph.tensors[node.output].rows, node.name)
         for node in graph.nodes

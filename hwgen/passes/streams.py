@@ -82,7 +82,7 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
                 inputs.append(_resize(graph, have, 1))  # the ends of sequences
                 continue
             if wanted is None:
-                wanted = _chosen(node, graph.tensors[have], target)
+                wanted = _chosen(graph, node, graph.tensors[have], target)
             inputs.append(_resize(graph, have, wanted))
         graph.nodes.append(replace(node, inputs=tuple(inputs)))
         if not isinstance(node, Window | Linear | Pool | Product):
@@ -110,12 +110,12 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return node.pixels * node.block * node.simd
         case Attention() | Product():
             return node.simd
-        case Reorder() | Concat() | Embed() | Positions():
+        case Concat() | Embed() | Positions():
             return 1
     return None
 
 
-def _chosen(node: Node, x: Tensor, target: int) -> int:
+def _chosen(graph: Graph, node: Node, x: Tensor, target: int) -> int:
     """The lanes of the first input of a node that takes any, or any that fit."""
     match node:
         case Fork():
@@ -124,6 +124,11 @@ def _chosen(node: Node, x: Tensor, target: int) -> int:
             fits = [k for k in range(1, x.channels) if node.low % k == 0]
             rows = range(x.channels, x.lanes + x.channels, x.channels)
             return _fewest(x, target, x.lanes, [*fits, *rows])
+        case Reorder():
+            y = graph.tensors[node.output]
+            fits = node.lanes(x, y)
+            fits = [k for k in fits if replace(y, lanes=k).words <= target] or fits[-1:]
+            return _fewest(x, target, x.lanes, fits)
         case Rotate():
             fits = [k for k in range(1, x.channels + 1) if node.fits(k)]
             return _fewest(x, target, x.lanes, fits)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from amaranth.hdl import Module, Mux, Signal
+from amaranth.lib.memory import Memory
+
+from hwgen.rtl.counter import counter
 
 
 @dataclass(frozen=True)
@@ -35,3 +38,21 @@ def banks(m: Module, depth: int, filled, used, free) -> Banks:
     with m.If(used):
         m.d.sync += read.eq(Mux(read == 0, depth, 0))
     return Banks(ready, there, write, read)
+
+
+def stored(m: Module, source, depth: int, used, free) -> tuple[Memory, Banks]:
+    """A memory that takes the words of a stream, `depth` for a bank."""
+    take, filled = Signal(), Signal()
+    written, last = counter(m, depth, take, "written")
+    turns = banks(m, depth, filled, used, free)
+    m.submodules.memory = memory = Memory(shape=source.payload.shape(), depth=2 * depth, init=[])
+    write = memory.write_port()
+    m.d.comb += [
+        source.ready.eq(turns.ready),
+        take.eq(source.valid & turns.ready),
+        filled.eq(take & last),
+        write.addr.eq(turns.write + written),
+        write.data.eq(source.payload),
+        write.en.eq(take),
+    ]
+    return memory, turns

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib import wiring
-from amaranth.lib.memory import Memory
 
 from hwgen.errors import HwgenError
 from hwgen.formats import int_holding
 from hwgen.ir import Rotate, Tensor
-from hwgen.rtl.banks import banks
+from hwgen.rtl.banks import stored
 from hwgen.rtl.counter import counter
 from hwgen.rtl.rom import Rom
 from hwgen.rtl.stream import ports, register, shape_of
@@ -48,18 +47,10 @@ class RotateUnit(wiring.Component):
         """Order, memories, operands, products, sums, limits."""
         m = Module()
         row = self.i0 if self._node.stateful else self.i
-        ce, step, take, filled = Signal(), Signal(), Signal(), Signal()
-        m.d.comb += ce.eq(~self.o.valid | self.o.ready)
+        ce, step, freed = Signal(), Signal(), Signal()
         word, row_end = counter(m, self._words, step, "word")
-        written, last_written = counter(m, self._words, take, "written")
-        freed = Signal()
-        turns = banks(m, self._words, filled, step & row_end, ce & freed)
-        m.d.comb += [
-            row.ready.eq(turns.ready),
-            take.eq(row.valid & turns.ready),
-            filled.eq(take & last_written),
-            step.eq(ce & turns.there),
-        ]
+        memory, turns = stored(m, row, self._words, step & row_end, ce & freed)
+        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), step.eq(ce & turns.there)]
         if self._node.stateful:
             m.d.comb += [
                 step.eq(ce & turns.there & (self.i1.valid | ~row_end)),
@@ -67,17 +58,9 @@ class RotateUnit(wiring.Component):
             ]
         with m.If(ce):
             m.d.sync += freed.eq(step & row_end)
-        m.submodules.rows = memory = Memory(
-            shape=row.payload.shape(), depth=2 * self._words, init=[]
-        )
-        write, reads = memory.write_port(), [memory.read_port(), memory.read_port()]
+        reads = [memory.read_port(), memory.read_port()]
         places = register(m, ce, word, "place"), self._order.read(m, word, ce)
         bank = register(m, ce, turns.read, "bank")
-        m.d.comb += [
-            write.addr.eq(turns.write + written),
-            write.data.eq(row.payload),
-            write.en.eq(take),
-        ]
         for read, place in zip(reads, places, strict=True):
             m.d.comb += [read.addr.eq(bank + place), read.en.eq(ce)]
         address = register(m, ce, self._place(m, step & row_end) + word, "address")
