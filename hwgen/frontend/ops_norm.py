@@ -88,7 +88,6 @@ def _normalization(node: Node, centered: bool) -> Value:
 
 LOWER = {
     "LayerNormalization": lambda node: _normalization(node, True),
-    "hwgen.LayerNormalization": lambda node: _normalization(node, True),
     "RMSNormalization": lambda node: _normalization(node, False),
     "SimplifiedLayerNormalization": lambda node: _normalization(node, False),
     "hwgen.LayerNormalization": lambda node: _normalization(node, True),

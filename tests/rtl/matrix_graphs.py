@@ -8,7 +8,7 @@ import numpy as np
 
 from hwgen.config import Config
 from hwgen.formats import Int, int_holding
-from hwgen.ir import Graph, Positions, Product, Rotate, Tensor
+from hwgen.ir import Graph, Positions, Product, Reorder, Rotate, Tensor
 from hwgen.passes.pipeline import lower
 from tests.rtl.transformer_graphs import alone, having, unlowered
 
@@ -47,6 +47,21 @@ def twice(seed: int) -> Graph:
     return graph
 
 
+def reorder(seed: int) -> Graph:
+    """Groups of elements that stay together, in blocks; some left out, repeated and filled."""
+    shapes, blocks = [((6, 8), (12, 4)), ((4, 6), (8, 6)), ((6, 5), (4, 5)), ((4, 12), (4, 9))], 2
+    fits = [[1, 2, 4], [1, 2, 3, 6], [1, 5], [1, 3]][seed]
+    x, y = (Tensor(shape, Int(5)) for shape in shapes[seed])
+    groups, moved = (t.elements // blocks // fits[-1] for t in (x, y))
+    order = np.random.default_rng(seed).integers(-1, groups, moved)
+    order = np.where(order < 0, -1, order * fits[-1])[:, None] + np.arange(fits[-1])
+    order = np.where(order.min(axis=1, keepdims=True) < 0, -1, order).ravel()
+    node = having(Reorder, order=order, blocks=blocks, fill=7)
+    assert node(name="n", inputs=(), outputs=()).lanes(x, y) == fits
+    target = max(x.elements, y.elements) // fits[[-1, -2, -1, -1][seed]]
+    return alone(node, x, y, cycles=target)
+
+
 def rotate(seed: int) -> Graph:
     """Halves of heads, neighbours, any order; tables of a matrix, of a row, of sequences."""
     r = np.random.default_rng(seed)
@@ -78,6 +93,7 @@ CASES = {
     "matrices": [
         *((product, seed) for seed in range(7)),
         *((twice, seed) for seed in range(2)),
+        *((reorder, seed) for seed in range(4)),
     ],
     "sequences": [
         *((rotate, seed) for seed in range(6)),
