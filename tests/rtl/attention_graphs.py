@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.formats import Float, Int, parse_arithmetic
-from hwgen.ir import Attention, Graph, Mask, Tensor
+from hwgen.ir import Attention, Graph, Grid, Mask, Tensor
 from hwgen.ir.interpolation import interpolation
 from tests.rtl.transformer_graphs import alone, having
 
@@ -25,7 +25,8 @@ MASKS = [  # rows, keys, heads, groups, elements, lanes, simd, masks, whether th
     (6, 6, 2, 2, 4, 4, 1, 2, True),
     (4, 3, 1, 1, 2, 3, 2, 1, True),
 ]
-FLOATS = ["e4m3fn", "e4m3fn:lmul", "e3m2:pam"]
+FLOATS = ["e4m3fn", "e4m3fn:lmul", "e3m2:pam", "bf16", "bf16:lmul"]
+WEIGHT_BITS = 16  # in which the weights of wide floats are summed
 PLACES, UP = 8, 12  # bits of the reciprocal's argument and result
 
 
@@ -101,7 +102,14 @@ def floats(seed: int) -> Graph:
     exact = arithmetic.multiplier == "exact"
     unit = x.unit + (arithmetic.w.unit if exact else 0)
     q, k, v = (Tensor((5, width), x) for width in (8, 4, 4))
-    least, less = -x.unit, 2
+    least, less, more = -x.unit, 2, {}
+    if x.bits > 8:  # of random codes about one in ten gives products within both grids
+        unit, least = -20, WEIGHT_BITS
+        more = {
+            "score_grid": Grid(exponent=-20, bits=31),
+            "value_grid": Grid(exponent=-20, bits=28),
+        }
+        less = 20 - WEIGHT_BITS
     fields = _fields(least, 6, UP - unit - least - less, -(1 << 15), 1 << 15)
 
     def mantissa(f: np.ndarray) -> np.ndarray:
@@ -119,6 +127,7 @@ def floats(seed: int) -> Graph:
         right=1,
         slots=3,
         arithmetic=arithmetic,
+        **more,
     )
     y = Tensor((5, 8), Int(17))
     return alone(node, q, k, v, y, nodes={"node": {"lanes": 2, "simd": 2}})

@@ -9,7 +9,8 @@ from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from hwgen.formats import Arithmetic, Bipolar, Float, Int, Ternary
-from hwgen.rtl.arith.multiply import fixed_product
+from hwgen.ir import Grid
+from hwgen.rtl.arith.multiply import fixed_product, grid_product
 from hwgen.rtl.stream import shape_of
 
 Code = Int | Ternary | Bipolar | Float
@@ -30,7 +31,9 @@ class Dot(wiring.Component):
     `stages` as many of these registers, evenly spread, the last at the output; 0 is combinational.
     Products of an `arithmetic` are its multipliers in lookup tables. A product with a weight of
     CHOICES is x, 0 or ~x, and what ~x lacks of -x is the carry into an adder of the tree, which has
-    one adder fewer than there are products. Latency: `stages`, by default `latency(lanes)`, cycles
+    one adder fewer than there are products. With a `grid` products are rounded to it.
+
+    Latency: `stages`, by default `latency(lanes)`, cycles
     of `i_ce`. Initiation interval: 1.
 
     Members: `i_ce`: clock enable, where there are registers; `i_x`, `i_w`: arrays of `lanes`; `o`:
@@ -44,8 +47,10 @@ class Dot(wiring.Component):
         lanes: int,
         arithmetic: Arithmetic | None = None,
         stages: int | None = None,
+        grid: Grid | None = None,
     ) -> None:
         self._lanes, self._choice, self._arithmetic = lanes, CHOICES.get(w), arithmetic
+        self._grid = grid
         places = self.latency(lanes)
         stages = places if stages is None else stages
         ends = [k * stages // places for k in range(places + 1)]
@@ -55,14 +60,22 @@ class Dot(wiring.Component):
                 **({"i_ce": In(1)} if stages else {}),
                 "i_x": In(data.ArrayLayout(shape_of(x), lanes)),
                 "i_w": In(data.ArrayLayout(shape_of(w), lanes)),
-                "o": Out(self.sum_shape(x, w, lanes, arithmetic)),
+                "o": Out(self.sum_shape(x, w, lanes, arithmetic, grid)),
             }
         )
 
     @staticmethod
-    def sum_shape(x: Code, w: Code, lanes: int, arithmetic: Arithmetic | None = None) -> Shape:
+    def sum_shape(
+        x: Code,
+        w: Code,
+        lanes: int,
+        arithmetic: Arithmetic | None = None,
+        grid: Grid | None = None,
+    ) -> Shape:
         """Shape of the sum."""
         levels = (lanes - 1).bit_length()
+        if grid is not None:
+            return Shape(grid.bits + levels, signed=True)
         if arithmetic is not None:
             return Shape(arithmetic.exact_bits + levels, signed=True)
         if w in CHOICES:
@@ -103,6 +116,8 @@ class Dot(wiring.Component):
 
     def _product(self, m: Module, x, w) -> tuple:
         """x * w as a value and what must be added to it, None for nothing."""
+        if self._grid is not None:
+            return grid_product(m, self._arithmetic, self._grid, x, w), None
         if self._arithmetic is not None:
             return fixed_product(m, self._arithmetic, x, w), None
         if self._choice is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from amaranth.hdl import Cat, Const, Module, Shape, Signal, Value
+from amaranth.hdl import Cat, Const, Module, Mux, Shape, Signal, Value
 from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
@@ -21,6 +21,7 @@ from hwgen.formats import (
     Ternary,
     default_accumulator,
 )
+from hwgen.ir import Grid
 from hwgen.rtl.arith.booth import booth
 from hwgen.rtl.arith.coded import coded_product
 from hwgen.rtl.arith.float_multiply import rounded_product
@@ -62,6 +63,38 @@ def fixed_product(m: Module, arith: Arithmetic, x: Value, w: Value, dsp: bool = 
     if isinstance(b, Bipolar):
         return _negated(m, x, w[0])
     return x * w if dsp else booth(m, x, w)
+
+
+def grid_product(m: Module, arith: Arithmetic, grid: Grid, x: Value, w: Value) -> Signal:
+    """The product of two codes of floats, rounded down to a multiple of 2**grid.exponent and
+    saturated to grid.bits bits. Combinational.
+
+    The signed significand is shifted up by all bits, and down by what its exponent lacks of that.
+    Means nothing where an operand is NaN or infinite. Tested: attention in bf16.
+    """
+    a, b = element(arith.x), element(arith.w)
+    assert isinstance(a, Float) and isinstance(b, Float)
+    if arith.multiplier == "exact":
+        (sig_x, field_x), (sig_w, field_w) = _parts(a, x), _parts(b, w)
+        number = _negated(m, booth(m, sig_x, sig_w), x[-1] ^ w[-1])
+        field, unit = field_x + field_w, a.unit + b.unit - 2
+    else:
+        code = coded_product(m, arith, x, w)
+        sig, field = _parts(a, code)
+        number, unit = _negated(m, sig, code[-1]), a.unit - 1
+    most = grid.bits + len(number)  # what is shifted further is but its sign
+    down = Signal(Shape(max(len(field), abs(unit - grid.exponent).bit_length()) + 3, signed=True))
+    amount = Signal(range(most + 1))
+    wide = Signal(Shape(most, signed=True))
+    high = (1 << grid.bits - 1) - 1
+    product = Signal(Shape(grid.bits, signed=True))
+    m.d.comb += [
+        down.eq(grid.bits - (unit - grid.exponent) - field),
+        amount.eq(Mux(down < 0, 0, Mux(down > most, most, down))),
+        wide.eq((number << grid.bits) >> amount),
+        product.eq(Mux(wide > high, high, Mux(wide < ~high, ~high, wide))),
+    ]
+    return product
 
 
 def element(fmt: Format) -> Int | Ternary | Bipolar | Fixed | Float | Exponent:

@@ -48,17 +48,19 @@ class Plan:
     @cached_property
     def key_dot(self) -> tuple[str, Callable[[], wiring.Component]]:
         """The module of a score: its name, and what makes it."""
-        return self._dot(self.query_fmt, self.k.fmt, self.simd)
+        return self._dot(self.query_fmt, self.k.fmt, self.simd, self.node.score_grid)
 
     @cached_property
     def value_dot(self) -> tuple[str, Callable[[], wiring.Component]]:
         """The module of a weighted sum."""
-        return self._dot(self.weight_fmt, self.v.fmt, self.lanes)
+        return self._dot(self.weight_fmt, self.v.fmt, self.lanes, self.node.value_grid)
 
-    def _dot(self, x, w, lanes: int) -> tuple[str, Callable[[], wiring.Component]]:
+    def _dot(self, x, w, lanes: int, grid) -> tuple[str, Callable[[], wiring.Component]]:
         arithmetic = self.node.arithmetic
-        name = module_name("dot", f"{arithmetic or f'{x}_{w}'}_{lanes}")
-        return name, lambda: Dot(x, w, lanes, arithmetic)
+        what = f"{arithmetic or f'{x}_{w}'}_{lanes}"
+        if grid is not None:
+            what += f"_grid_{grid.exponent}_{grid.bits}"
+        return module_name("dot", what), lambda: Dot(x, w, lanes, arithmetic, grid=grid)
 
     @property
     def query_fmt(self):
@@ -80,8 +82,10 @@ class Plan:
         """Shapes of one score product's sum, and of one weighted sum."""
         arithmetic = self.node.arithmetic
         return (
-            Dot.sum_shape(self.query_fmt, self.k.fmt, self.simd, arithmetic),
-            Dot.sum_shape(self.weight_fmt, self.v.fmt, self.lanes, arithmetic),
+            Dot.sum_shape(self.query_fmt, self.k.fmt, self.simd, arithmetic, self.node.score_grid),
+            Dot.sum_shape(
+                self.weight_fmt, self.v.fmt, self.lanes, arithmetic, self.node.value_grid
+            ),
         )
 
     @property
