@@ -88,7 +88,13 @@ def _input(port: Port, source: InputPort) -> dict:
             "low": port.tensor.fmt.min if source.low is None else source.low,
             "high": port.tensor.fmt.max if source.high is None else source.high,
         }
-    return {**_stream(port, source.index), "dtype": str(source.dtype), "quantization": quantization}
+    rows = {} if source.rows is None else {"rows": source.rows}
+    return {
+        **_stream(port, source.index),
+        "dtype": str(source.dtype),
+        "quantization": quantization,
+        **rows,
+    }
 
 
 def _output(port: Port, sink: OutputPort) -> dict:

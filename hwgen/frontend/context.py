@@ -19,6 +19,7 @@ from hwgen.frontend.values import (
     Real,
     Scaled,
     Stream,
+    Tokens,
     Value,
     exact,
     uniform,
@@ -324,6 +325,22 @@ class Context:
             )
             self.reach[tensor] = (np.full(ids.size, target.least), np.full(ids.size, target.most))
         self.graph.inputs.append(port)
+        return tensor
+
+    def index_port(self, tokens: Tokens, rows: int) -> str:
+        """A model input as a stream of indices of tables of so many rows."""
+        for port in self.graph.inputs:
+            if port.name == tokens.name:
+                if port.rows != rows:
+                    raise ModelError(
+                        f"input {port.name!r} indexes tables of {port.rows} and of {rows} rows; "
+                        "pad the shorter one"
+                    )
+                return port.tensor
+        ids = np.arange(int(np.prod(tokens.shape))).reshape(tokens.shape)
+        fmt = Int(max(1, (rows - 1).bit_length()), signed=False)
+        tensor = self.input_port(tokens.name, ids, tokens.dtype, fmt)
+        self.graph.inputs[-1] = replace(self.graph.inputs[-1], rows=rows)
         return tensor
 
     def free_tensor(self, stem: str, elements: int, fmt: Int | Float) -> str:

@@ -47,6 +47,7 @@ from hwgen.frontend.values import (
     Scaled,
     Scores,
     Stream,
+    Tokens,
     Unknown,
     Value,
     shape,
@@ -177,10 +178,12 @@ def _inputs(walk: Walk, graph: onnx.GraphProto, shapes: Mapping) -> None:
         elif fmt := (ops_quantize.FORMATS | ops_quantize.FLOATS).get(dtype.name):
             tensor = walk.context.input_port(value.name, ids, dtype, fmt)
             walk.values[value.name] = Codes(Stream(tensor, ids), fmt)
+        elif dtype in (np.int64, np.int32):
+            walk.values[value.name] = Tokens(value.name, ids.shape, dtype, ids)
         else:
             raise ModelError(
                 f"input {value.name!r} has type {dtype}; float32, {ops_quantize.NAMES} are "
-                f"supported"
+                f"supported, and int64 and int32 for indices"
             )
 
 
@@ -256,6 +259,8 @@ def _lower(node: Node, proto: onnx.NodeProto) -> list[Value]:
 def _format(value: Value) -> str:
     if isinstance(value, Codes | Blocked):
         return str(value.fmt)
+    if isinstance(value, Tokens):
+        return "index"
     if isinstance(value, Constant):
         return str(value.array.dtype)
     return (

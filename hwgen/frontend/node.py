@@ -21,6 +21,7 @@ from hwgen.frontend.values import (
     Real,
     Scores,
     Term,
+    Tokens,
     Value,
     exact,
     picked,
@@ -117,6 +118,11 @@ class Node:
             )
         if isinstance(value, Blocked):
             raise ModelError(value.unread)
+        if isinstance(value, Tokens):
+            raise ModelError(
+                f"reads the integers of input {value.name!r} ({value.dtype}), which only index "
+                "tables; give the input a type of at most 16 bits, or put a Gather behind it"
+            )
         if isinstance(value, Codes):
             raise ModelError(
                 f"input {k} holds integers ({value.fmt}), whose arithmetic is not supported; put "

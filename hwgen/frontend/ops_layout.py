@@ -10,6 +10,7 @@ import numpy as np
 from onnx import helper
 
 from hwgen.errors import ModelError
+from hwgen.frontend import embed
 from hwgen.frontend.constants import check_elements, scalar_list
 from hwgen.frontend.context import one_term, sample_shape
 from hwgen.frontend.node import Node
@@ -25,6 +26,7 @@ from hwgen.frontend.values import (
     Real,
     Stream,
     Term,
+    Tokens,
     Value,
     check_scale,
     exact,
@@ -147,7 +149,9 @@ def split(node: Node) -> list[Value]:
 
 
 def gather(node: Node) -> Value:
-    """Gather of constant places."""
+    """Gather of constant places, or of a constant table at places that an input gives."""
+    if isinstance(tokens := node.input(1), Tokens):
+        return embed.gather(node, tokens)
     places = node.constant(1, "indices").astype(np.int64)
     axis = _axis(node, 0)
     size = shape(node.input(0))[axis]

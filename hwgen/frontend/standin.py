@@ -12,7 +12,18 @@ from onnx import TensorProto
 
 from hwgen.formats import Int
 from hwgen.frontend.context import Context
-from hwgen.frontend.values import Codes, Input, Real, Stream, Term, Unknown, Value, exact, shape
+from hwgen.frontend.values import (
+    Codes,
+    Input,
+    Real,
+    Stream,
+    Term,
+    Tokens,
+    Unknown,
+    Value,
+    exact,
+    shape,
+)
 
 REAL = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.BFLOAT16, TensorProto.DOUBLE)
 UNSIGNED = (TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT4)
@@ -38,7 +49,7 @@ def inferred(
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     for entry in copy.graph.input:
-        if isinstance(value := values.get(entry.name), Input | Codes):
+        if isinstance(value := values.get(entry.name), Input | Codes | Tokens):
             dims = entry.type.tensor_type.shape.dim
             for dim, size in zip(dims, shape(value), strict=True):
                 dim.dim_value = size

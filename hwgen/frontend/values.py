@@ -65,6 +65,16 @@ class Input:
 
 
 @dataclass(frozen=True, eq=False)
+class Tokens:
+    """An integer model input, of `shape`, whose elements index tables."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    ids: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
 class Codes:
     """A quantized tensor."""
 
@@ -307,6 +317,7 @@ class Unknown:
 
 Value = (
     Input
+    | Tokens
     | Codes
     | Constant
     | Scaled
@@ -347,7 +358,7 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
         return Constant(move(value.array))
     if isinstance(value, Scaled):
         return replace(value, codes=move(value.codes), scale=_moved_scale(value, move))
-    if isinstance(value, Input | Deferred):
+    if isinstance(value, Input | Tokens | Deferred):
         return replace(value, ids=move(value.ids))
     if isinstance(value, Scores):
         return replace(value, ids=move(value.ids), bias=numbers(value.bias))

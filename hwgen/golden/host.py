@@ -62,6 +62,8 @@ def _array(name: str, value) -> np.ndarray:
 def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
     shape = port.index.shape
     samples = _samples(port, array, shape)
+    if port.rows is not None:
+        return _in_stream(port, _indices(port, samples))
     if port.scale is None:
         if array.dtype.kind not in "iu" and array.dtype != port.dtype:
             raise InputError(f"input {port.name!r} takes {port.dtype}, not {array.dtype}")
@@ -91,6 +93,21 @@ def _encode(port: InputPort, array: np.ndarray, graph: Graph) -> np.ndarray:
         )
         codes = np.clip(scaled + port.zero_point, low, high).astype(np.int64)
     return _in_stream(port, codes)
+
+
+def _indices(port: InputPort, samples: np.ndarray) -> np.ndarray:
+    """Indices from 0 of a table."""
+    if samples.dtype.kind not in "iu":
+        raise InputError(f"input {port.name!r} takes {port.dtype}, not {samples.dtype}")
+    outside = np.argwhere((samples < -port.rows) | (samples >= port.rows))
+    if len(outside):
+        place = tuple(outside[0])
+        raise InputError(
+            f"input {port.name!r}: sample {place[0]} holds the index {samples[place]}, outside a "
+            f"table of {port.rows} rows"
+        )
+    indices = samples.astype(np.int64)
+    return np.where(indices < 0, indices + port.rows, indices)
 
 
 def _bits(array: np.ndarray) -> np.ndarray:

@@ -70,7 +70,8 @@ class InputPort:
 
     code = clamp(round(x / scale) + zero_point, low, high) in float32 as QuantizeLinear does, by
     the `rounding` of a Requantize; of a float format encode(x / scale). `low`, `high` None: the
-    format's own. `scale` None: the input holds codes already. `index` has the ONNX shape of one
+    format's own. `scale` None: the input holds codes already; with `rows` indices of a table of so
+    many rows, of which negative ones count from its end. `index` has the ONNX shape of one
     sample (batch axis 1) and gives each element's place in the stream; `scale` and `zero_point`
     have shape () or that of `index`.
     """
@@ -84,6 +85,7 @@ class InputPort:
     rounding: str = "half_even"
     low: int | None = None
     high: int | None = None
+    rows: int | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -223,7 +223,7 @@ def test_numbers_that_are_none(place, value: float, says: str, tmp_path: Path) -
         ((4, 12), TensorProto.FLOAT, "fixed batch of 4: .* give --shape x=1,12"),
         ((1, "k"), TensorProto.FLOAT, "fix it, e.g. --shape x="),
         ((1, 0), TensorProto.FLOAT, "has shape"),
-        ((1, 12), TensorProto.INT64, "type int64; float32, int16, .*, float4_e2m1fn are supported"),
+        ((1, 12), TensorProto.BOOL, "type bool; float32, int16, .* are supported, and int64"),
     ],
 )
 def test_inputs_of_the_model(shape, kind: int, says: str, tmp_path: Path) -> None:
