@@ -17,21 +17,23 @@ from hwgen.frontend.values import Mapped, Real, Term, Value, exact
 MOST_BITS = 16  # of what units of transformers read
 
 
-def plain(context: Context, real: Real) -> bool:
-    """Whether a value is (codes - zero point) * scale of few-bit integers."""
+def plain(context: Context, real: Real, floats: bool = False) -> bool:
+    """Whether a value is (codes - zero point) * scale of few-bit integers, or of `floats`."""
     if len(real.terms) != 1 or real.clamped:
         return False
     (term,) = real.terms
     fmt = context.graph.tensors[term.stream.tensor].fmt
     numbers = (term.scale, real.offset)
     same = all(np.size(v) == 1 or len(set(np.ravel(v).tolist())) == 1 for v in numbers)
-    if not same or isinstance(fmt, Float) or term.stream.tensor in context.unit:
+    if not same or term.stream.tensor in context.unit:
         return False
+    if isinstance(fmt, Float):
+        return floats and not any(np.ravel(real.offset))
     scale, offset = (Fraction(np.ravel(v)[0]) for v in numbers)
     return fmt.bits <= MOST_BITS and scale > 0 and (offset / scale).denominator == 1
 
 
-def settled(node: Node, k: int) -> Real:
+def settled(node: Node, k: int, floats: bool = False) -> Real:
     """Input `k` as (codes - zero point) * scale: as it is where it is that already, else rounded
     to the format of its tensor in the configuration, or to one that holds all its numbers."""
     given, context = node.input(k), node.context
@@ -43,7 +45,7 @@ def settled(node: Node, k: int) -> Real:
         value, reach = given, _mapped_reach(context, given)
     else:
         value = node.real(k)
-        if plain(context, value):
+        if plain(context, value, floats):
             return value
         reach = _reach(context, value)
     name = node.names[k]

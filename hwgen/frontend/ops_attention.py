@@ -52,7 +52,7 @@ def matmul(node: Node) -> Value:
 
 def scores(node: Node) -> Scores:
     """q @ k of two activations."""
-    q, k = settled(node, 0), settled(node, 1)
+    q, k = settled(node, 0, floats=True), settled(node, 1, floats=True)
     a, b = q.ids.shape, k.ids.shape
     if len(a) < 2 or len(b) < 2 or a[-1] != b[-2]:
         raise ModelError(f"multiplies {list(a)} and {list(b)}")
@@ -144,7 +144,7 @@ def _heads(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Heads:
 def attention(node: Node, weights: Scores) -> Value:
     """softmax(q @ k * scale + bias) @ v: an Attention; the parts on their own where it is none."""
     context = node.context
-    q, k, v = weights.q, weights.k, settled(node, 1)
+    q, k, v = weights.q, weights.k, settled(node, 1, floats=True)
     if reason := _apart(weights, v):
         context.graph.notes[node.name] = f"built from its parts: {reason}"
         return scores(node)
