@@ -51,13 +51,14 @@ class AttentionForm:
     offset: Fraction
 
 
-def weight_bits(fmt: Int | Float, keys: int) -> int:
-    """Bits of softmax weights where a row attends to at most so many keys: 8, for wider formats 16.
+def weight_bits(bits: int, keys: int) -> int:
+    """Bits of softmax weights for operands of so many bits, where a row attends to at most so many
+    keys: 8, for more than 8 bits 16.
 
     A weight below 2**-weight_bits of the largest is lost; so many keys may lose together no more
     than 32 keys in 8 bits.
     """
-    if fmt.bits > 8:
+    if bits > 8:
         return MOST_WEIGHT_BITS
     more = (max(1, math.ceil(keys / FEW_KEYS)) - 1).bit_length()
     return min(8 + more, MOST_WEIGHT_BITS)
@@ -89,8 +90,9 @@ def attention_form(
     of the largest weight; the quotient by 2**(1 - W) of itself, and by a half of its unit. That
     unit is 1/16 of v's (of floats: 2**-(W + 6) of the power of two of the reach of v).
     """
-    w = bits or weight_bits(q.fmt, keys)
-    fraction = 8 if w <= 8 + 4 and q.fmt.bits <= 8 else 12
+    widest = max(x.fmt.bits for x in (q, k, v))
+    w = bits or weight_bits(widest, keys)
+    fraction = 8 if widest <= 8 else 12
     per_step = factor * q.scale * k.scale * LOG2E * (1 << fraction)
     fields: dict[str, Any] = {"fraction": fraction, "weight_bits": w}
     unit = 0
@@ -257,12 +259,48 @@ def band(allowed: np.ndarray) -> tuple[int, int, int] | None:
 def sight(allowed: np.ndarray, bias: np.ndarray | None) -> dict[str, Any]:
     """left, right, leading, slots and mask of the node that attends to what is allowed, (heads or
     1, queries, keys), with a bias in units of the scores."""
-    keys = allowed.shape[2]
+    _, queries, keys = allowed.shape
     if bias is None and len(allowed) == 1 and (found := band(allowed[0])) is not None:
         left, right, leading = found
-        slots = min(keys, leading + left + 1 + right)
+        slots = keys if left >= queries - 1 else leading + left + 1 + right
         return {"left": left, "right": right, "leading": leading, "slots": slots}
     _, row, key = np.nonzero(allowed)
-    left, right = (max(0, int(away.max(initial=0))) for away in (row - key, key - row))
+    right = max(0, int((key - row).max()))
     mask = Mask(allowed=allowed, bias=bias)
-    return {"left": left, "right": right, "slots": min(keys, left + 1 + right), "mask": mask}
+    return {"left": keys, "right": right, "slots": keys, "mask": mask}
+
+
+def masked_form(
+    name: str,
+    q: Operand,
+    k: Operand,
+    v: Operand,
+    *,
+    factor: Fraction,
+    depth: int,
+    bias: np.ndarray,
+    arithmetic: Arithmetic | None = None,
+) -> AttentionForm:
+    """`attention_form` for an additive mask, with the fields that say what is attended to."""
+    widest = max(x.fmt.bits for x in (q, k, v))
+    spread = 2 * float(abs(factor) * q.scale * k.scale) * q.reach * k.reach * depth
+    allowed, rest = mask_of(name, bias, spread, weight_bits(widest, bias.shape[-1]))
+    most = int(allowed.sum(axis=2).max())
+    form = attention_form(
+        name, q, k, v, factor=factor, depth=depth, keys=most, bias=rest, arithmetic=arithmetic
+    )
+    form.fields.update(sight(allowed, form.fields.pop("bias", None)))
+    return form
+
+
+def note(fields: dict[str, Any], keys: int) -> str:
+    """What was recognized, in words."""
+    if fields.get("mask") is not None:
+        biased = " and a bias" if fields["mask"].bias is not None else ""
+        return f"attention to what a mask of its own says{biased}"
+    if fields["slots"] == keys and fields["right"] == keys - 1:
+        return f"attention to all {keys} keys"
+    leading = f" and the first {fields['leading']}" if fields["leading"] else ""
+    if fields["slots"] == keys:
+        return f"attention to all keys up to {fields['right']} ahead{leading}"
+    return f"attention to {fields['left']} keys before and {fields['right']} after{leading}"

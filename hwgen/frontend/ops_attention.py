@@ -11,7 +11,7 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import Float
 from hwgen.frontend import ops_arithmetic, ops_layers, ops_layout
-from hwgen.frontend.attention_form import attention_form
+from hwgen.frontend.attention_form import Operand, masked_form, note
 from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import numbers, one_term
 from hwgen.frontend.islands import settled
@@ -150,28 +150,21 @@ def attention(node: Node, weights: Scores) -> Value:
         return scores(node)
     heads = _heads(q.ids, k.ids, v.ids)
     (_, rows, depth), (_, keys, width) = heads.q.shape, heads.v.shape
-    names, scales, zeros, streams = [], [], [], []
+    operands, streams = [], []
     for real, ids in ((q, heads.q), (k, heads.k), (v, heads.v)):
         stream, scale, zero = one_term(real)
         order = ids.transpose(1, 0, 2).reshape(ids.shape[1], -1)
-        streams.append(context.settle(stream, order, order.shape, node.name))
-        scales.append(scale)
-        zeros.append(int(zero))
-        names.append(context.graph.tensors[streams[-1]].fmt)
-    bias = None
+        tensor = context.settle(stream, order, order.shape, node.name)
+        fmt = context.graph.tensors[tensor].fmt
+        low, high = context.reach[tensor]
+        least, most = int(low.min()), int(high.max())
+        operands.append(Operand(fmt=fmt, scale=scale, zero=int(zero), least=least, most=most))
+        streams.append(tensor)
+    bias = np.zeros((rows, keys))
     if weights.bias is not None:
         size = weights.ids.shape
-        full = np.broadcast_to(weights.bias, size).reshape(-1, *size[-2:])[heads.order]
-        bias = full[:1] if (full == full[:1]).all() else full
-    form = attention_form(
-        node.arith,
-        names,
-        [context.reach[s] for s in streams],
-        zeros[0],
-        weights.scale * scales[0] * scales[1],
-        bias,
-        (rows, keys, depth),
-    )
+        bias = np.broadcast_to(weights.bias, size).reshape(-1, *size[-2:])[heads.order]
+    form = masked_form(node.name, *operands, factor=weights.scale, depth=depth, bias=bias)
     count = len(heads.order)
     low, high = np.array(form.fields["low"]), np.array(form.fields["high"])
     result = context.tensor(f"{node.name}_attention", (rows, count * width), low, high)
@@ -186,12 +179,11 @@ def attention(node: Node, weights: Scores) -> Value:
             **form.fields,
         )
     )
-    context.graph.notes[name] = form.note
+    context.graph.notes[name] = note(form.fields, keys)
     back = np.argsort(heads.order)
     ids = np.arange(rows * count * width).reshape(rows, count, width).transpose(1, 0, 2)[back]
     stream = Stream(result, ids.reshape(*weights.ids.shape[:-1], width))
-    term = Term(stream, exact(scales[2] * form.scale))
-    return Real((term,), exact(-zeros[2] * scales[2]))
+    return Real((Term(stream, exact(form.scale)),), exact(form.offset))
 
 
 class SoftmaxMaker(Maker):
