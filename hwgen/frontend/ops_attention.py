@@ -202,7 +202,7 @@ class SoftmaxMaker(Maker):
         stream, scale, _ = one_term(self._real)
         ids = stream.ids.reshape(-1, stream.ids.shape[-1])
         tensor = context.settle(stream, ids, ids.shape, self.name)
-        fields, unit = softmax_form(scale)
+        fields, unit = softmax_form(scale, ids.shape[-1])
         result = context.tensor(
             f"{tensor}_softmax", ids.shape, np.array(0), np.array(fields["high"])
         )

@@ -9,7 +9,7 @@ import numpy as np
 
 from hwgen.errors import ConfigError
 
-MOST_BITS = 16  # of an argument: every one is tried
+MOST_BITS = 18  # of an argument: every one is tried
 SLOPE_BITS = 3  # more of a slope than the length of its line asks for
 
 
