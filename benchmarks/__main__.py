@@ -22,6 +22,7 @@ import hwgen
 from benchmarks import units
 from hwgen.design import bundle_of
 from hwgen.engines import fast
+from hwgen.engines import run as run_engine
 from hwgen.golden.host import encode
 from tests.conftest import SHIPPED, model_files
 from tests.yosys import ECP5, XCUP, luts, route, synthesize
@@ -66,7 +67,7 @@ def simulation(path: Path) -> list[str]:
     ours, bare = [], []
     for _ in range(REPEATS):
         start = time.perf_counter()
-        result = fast.simulate(bundle, codes, None, None, 1_000_000)
+        result = run_engine(bundle, codes, watchdog=1_000_000)
         ours.append(result.cycles / (time.perf_counter() - start))
         os.chdir(folder)  # where its memory files are
         start = time.perf_counter()

@@ -39,6 +39,9 @@ Calibrate = Annotated[
 ConfigFile = Annotated[
     Path | None, typer.Option("--config", metavar="design.toml", help="Configuration.")
 ]
+Stream = Annotated[
+    bool, typer.Option("--stream", help="Rows of sequences one by one, of any length.")
+]
 Cycles = Annotated[int | None, typer.Option(help="Cycles per inference to reach.")]
 Macs = Annotated[int | None, typer.Option(help="Multipliers to use at most.")]
 
@@ -82,12 +85,13 @@ def build(
     shape: Shapes = None,
     arith: Arith = None,
     calibrate: Calibrate = None,
+    stream: Stream = False,
 ) -> None:
     """Write Verilog, manifest and testbench of a model."""
     from hwgen.emit.save import check_folder
 
     check_folder(output)
-    design = _compiled(model, config, cycles, macs, set_, shape, arith, calibrate)
+    design = _compiled(model, config, cycles, macs, set_, shape, arith, calibrate, stream)
     design.save(output)
     predicted = design.predicted
     print(
@@ -95,7 +99,8 @@ def build(
         f"{', '.join(sorted(design.sources))}"
     )
     print(
-        f"predicted: {predicted.interval} cycles per inference, latency {predicted.latency} cycles"
+        f"predicted: {predicted.interval} cycles per {design.sample}, latency {predicted.latency} "
+        "cycles"
     )
     print(f"multipliers: {design.multipliers}")
     for name, (differing, total) in design.approximated().items():
@@ -131,6 +136,7 @@ def simulate(
     shape: Shapes = None,
     arith: Arith = None,
     calibrate: Calibrate = None,
+    stream: Stream = False,
 ) -> None:
     """Simulate the Verilog on real inputs and compare it with the golden model."""
     from hwgen.design import Design
@@ -141,21 +147,22 @@ def simulate(
         check_file(output)
     if source.is_dir():
         given = (config, cycles, macs, arith, calibrate)
-        if any(v is not None for v in given) or set_ or shape:
+        if any(v is not None for v in given) or set_ or shape or stream:
             raise ConfigError(f"{source} is a built design: give options to `hwgen build`")
         design = Design.load(source)
     else:
-        design = _compiled(source, config, cycles, macs, set_, shape, arith, calibrate)
+        design = _compiled(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
     arrays, labels = read_arrays(inputs, [port.name for port in design.graph.inputs], limit)
     result = design.simulate(arrays, engine=engine, stall=stall, wave=wave)
     samples = len(next(iter(result.outputs.values())))
     if output is not None:
         write_file(output, npz(result.outputs))
-    print(f"samples: {samples}")
+    print(f"{'sequences' if design.graph.ends else 'samples'}: {samples}")
     if labels is not None:
         print(f"accuracy: {accuracy(next(iter(result.outputs.values())), labels):.4f}")
     if result.interval is not None:
-        print(f"cycles per inference: {result.interval} (predicted {design.predicted.interval})")
+        predicted = design.predicted.interval
+        print(f"cycles per {design.sample}: {result.interval} (predicted {predicted})")
     print(f"latency: {result.latency} cycles (predicted {design.predicted.latency})")
     if result.mismatch is not None:
         print(f"hardware and golden model differ: {result.mismatch}")
@@ -257,7 +264,7 @@ def _shapes(options: list[str] | None) -> dict[str, list[int]]:
     return shapes
 
 
-def _compiled(model: Path, config, cycles, macs, set_, shape, arith, calibrate):
+def _compiled(model: Path, config, cycles, macs, set_, shape, arith, calibrate, stream):
     """The design of a command's options."""
     from hwgen.config import Config
     from hwgen.design import compile as compile_model
@@ -265,7 +272,8 @@ def _compiled(model: Path, config, cycles, macs, set_, shape, arith, calibrate):
     overrides, resolved = _overrides(set_), Config.of(config)
     own = any("arith" in keys for keys in overrides.values()) or any(resolved.arithmetics)
     arrays = _calibration(model, calibrate)
-    design = compile_model(model, resolved, cycles, macs, overrides, _shapes(shape), arith, arrays)
+    shapes, rows = _shapes(shape), stream or None
+    design = compile_model(model, resolved, cycles, macs, overrides, shapes, arith, arrays, rows)
     if calibrate and not (arith or own or design.graph.islands):
         raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
     return design

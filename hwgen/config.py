@@ -19,7 +19,7 @@ SCALES = ("max", "mse")
 MOST_CARRIER_BITS = 16  # of a tensor left in float
 FOLDS = ("pe", "simd", "lanes", "heads")
 # Keys that are no tables, in the order they are written.
-PLAIN = ("name", "cycles", "macs", "requant_bits", "arith", "scale", "per_channel")
+PLAIN = ("name", "stream", "cycles", "macs", "requant_bits", "arith", "scale", "per_channel")
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,8 @@ class NodeConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """`name` of the top module; `cycles` to reach or `macs` to use; `requant_bits` of all nodes;
-    `lanes` by port name;
+    """`name` of the top module; whether rows `stream` through it; `cycles` to reach or `macs` to
+    use; `requant_bits` of all nodes; `lanes` by port name;
 
     `shapes` by input name; `nodes` by ONNX node name. `arith`: the arithmetic to convert the model
     to, with scales by `scale`, one for each output channel of the weights where `per_channel`.
@@ -52,6 +52,7 @@ class Config:
     """
 
     name: str | None = None
+    stream: bool | None = None
     cycles: int | None = None
     macs: int | None = None
     requant_bits: int | None = None
@@ -72,8 +73,9 @@ class Config:
         _arithmetic(self.arith, "arith")
         if self.scale not in (None, *SCALES):
             raise ConfigError(f"scale must be one of {', '.join(SCALES)}, not {self.scale!r}")
-        if not isinstance(self.per_channel, bool | None):
-            raise ConfigError(f"per_channel must be true or false, not {self.per_channel!r}")
+        for key in ("stream", "per_channel"):
+            if not isinstance(getattr(self, key), bool | None):
+                raise ConfigError(f"{key} must be true or false, not {getattr(self, key)!r}")
         for name, lanes in self.lanes.items():
             _positive(lanes, f"lanes.{name}")
         for name, size in self.shapes.items():
@@ -132,10 +134,11 @@ class Config:
         return cls(**{**values, "nodes": nodes})
 
     def with_options(
-        self, cycles=None, macs=None, overrides=None, shapes=None, arith=None
+        self, cycles=None, macs=None, overrides=None, shapes=None, arith=None, stream=None
     ) -> Config:
         """With the arguments of `hwgen.compile` in front."""
         config = self if arith is None else replace(self, arith=str(arith))
+        config = config if stream is None else replace(config, stream=stream)
         if cycles is not None or macs is not None:
             config = replace(config, cycles=cycles, macs=macs)
         if shapes:

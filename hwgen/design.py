@@ -21,12 +21,13 @@ from hwgen.emit.save import npz, save
 from hwgen.emit.top import top_ports
 from hwgen.emit.verilog import verilog
 from hwgen.engines.bench import bench_files
-from hwgen.errors import ModelError
+from hwgen.errors import ConfigError, ModelError
 from hwgen.formats import Arithmetic, random_codes
 from hwgen.frontend import load, read
 from hwgen.frontend.convert import Arrays, Options, convert, seen_formats
 from hwgen.golden.compare import differing
 from hwgen.golden.host import decode, encode
+from hwgen.golden.sequences import encode_sequences, split
 from hwgen.ir import Fork, Graph, Queue, Requantize, Resize
 from hwgen.passes.fold import multipliers
 from hwgen.passes.pipeline import lower
@@ -37,7 +38,7 @@ MODEL, CONFIG, MANIFEST, VECTORS = "model.onnx", "config.toml", "manifest.json",
 @dataclass(frozen=True)
 class Predicted:
     """Clock cycles before any simulation: `interval` per sample, `latency` of a lone sample, both
-    exact or nearly so.
+    exact or nearly so. A sample of a stream is a row of a sequence.
 
     `nodes`: the least interval of each node by name.
     """
@@ -49,7 +50,8 @@ class Predicted:
 
 @dataclass(frozen=True)
 class Mismatch:
-    """The first code in which hardware and golden model differ."""
+    """The first code in which hardware and golden model differ; `sample` counts the rows of all
+    sequences in a stream."""
 
     sample: int
     output: str
@@ -67,10 +69,10 @@ class Mismatch:
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
-    """What a simulation gave: `outputs` as arrays by ONNX name, `codes` (samples, elements) in
-    stream order, cycles."""
+    """What a simulation gave: `outputs` as arrays by ONNX name (in a stream lists of arrays where
+    sequences have different lengths), `codes` (samples, elements) in stream order, cycles."""
 
-    outputs: dict[str, np.ndarray]
+    outputs: dict
     codes: dict[str, np.ndarray]
     interval: float | int | None
     latency: int
@@ -91,16 +93,33 @@ class Design:
         """Cycles by the timing model."""
         plan = schedule(self.graph, paced=False)
         nodes = {n.name: max(p.firings for p in timing(n, self.graph)) for n in self.graph.nodes}
-        latency = max(int(plan.words[port.tensor][-1]) for port in self.graph.outputs) + 1
+        last = {t for port in self.graph.outputs for t in (port.tensor, port.ends) if t}
+        latency = max(int(plan.words[tensor][-1]) for tensor in last) + 1
         return Predicted(interval(self.graph), latency, nodes)
 
-    def golden(self, inputs) -> dict[str, np.ndarray]:
+    def golden(self, inputs) -> dict:
         """What the hardware will give, by ONNX output name.
 
         `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is
-        samples.
+        samples. Of a stream: (sequences, rows, ...), or a list of arrays (rows, ...) of any
+        lengths, and so the outputs.
         """
-        return decode(self.graph, golden.run(self.graph, encode(self.graph, inputs)))
+        codes = self._codes(inputs)
+        return self._arrays(golden.run(self.graph, codes), codes)
+
+    def _codes(self, inputs) -> dict[str, np.ndarray]:
+        """Codes of all inputs, and in a stream the ends of sequences."""
+        return (encode_sequences if self.graph.ends else encode)(self.graph, inputs)
+
+    def _arrays(self, results: dict, codes: dict) -> dict:
+        """Outputs from the codes `results`, as sequences where `codes` of inputs are."""
+        arrays = decode(self.graph, results)
+        return split(arrays, codes[self.graph.ends]) if self.graph.ends else arrays
+
+    @property
+    def sample(self) -> str:
+        """What a sample is called."""
+        return "row" if self.graph.ends else "inference"
 
     @property
     def multipliers(self) -> int:
@@ -134,25 +153,36 @@ class Design:
         `engine`: "fast" or "cocotb"; `stall`: a seed for random gaps; `wave`: a file for waveforms
         (FST).
         """
-        codes = encode(self.graph, inputs)
+        codes = self._codes(inputs)
         expected = golden.run(self.graph, codes)
-        watchdog = 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
         result = engines.run(
             bundle_of(self.graph, self.sources),
             codes,
+            ends=codes.get(self.graph.ends),
             engine=engine,
             stall=stall,
             wave=wave,
-            watchdog=watchdog,
+            watchdog=self._watchdog,
         )
         return Simulation(
-            decode(self.graph, result.codes),
+            self._arrays(result.codes, codes),
             result.codes,
             result.interval,
             result.latency,
             result.cycles,
             self._compare(result.codes, expected),
         )
+
+    @property
+    def _watchdog(self) -> int:
+        return 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
+
+    def session(self) -> engines.Session:
+        """A simulation of a stream into which rows go one by one, each when it is known."""
+        if not self.graph.ends:
+            raise ConfigError(f"{self.config.name} is no stream: compile it with stream=True")
+        bundle = bundle_of(self.graph, self.sources)
+        return engines.Session(self.graph, bundle, self._watchdog)
 
     def _compare(self, got: dict, expected: dict) -> Mismatch | None:
         producer = self.graph.producer()
@@ -203,8 +233,11 @@ class Design:
         for port in self.graph.inputs:
             tensor = self.graph.tensors[port.tensor]
             codes[port.name] = random_codes(tensor.fmt, rng, (4, tensor.elements))
-        results = golden.run(self.graph, codes)
         arrays = {f"in_{k}": codes[p.name] for k, p in enumerate(self.graph.inputs)}
+        if self.graph.ends:  # sequences of two rows
+            codes[self.graph.ends] = np.array([[0], [1], [0], [1]])
+            arrays["ends"] = codes[self.graph.ends].ravel()
+        results = golden.run(self.graph, codes)
         arrays |= {f"out_{k}": results[p.name] for k, p in enumerate(self.graph.outputs)}
         return npz(arrays)
 
@@ -256,6 +289,7 @@ def compile(
     shapes: Mapping[str, Sequence[int]] | None = None,
     arith: str | Arithmetic | None = None,
     calibrate: Arrays | None = None,
+    stream: bool | None = None,
 ) -> Design:
     """Compile a quantized ONNX model, or any in the arithmetic `arith`.
 
@@ -263,11 +297,12 @@ def compile(
     `macs`: multipliers to use at most; without either the fewest multipliers whose interval is no
     longer than the longest stream. `overrides`: {node: {"pe": n, "simd": n, "arith": text}}.
     `shapes`: {input: shape}. `calibrate`: inputs as for `Design.golden`, from which a conversion
-    takes scales, and tensors left in float their range; nothing else reads them.
+    takes scales, and tensors left in float their range; nothing else reads them. `stream`: rows of
+    sequences one by one, of any length.
 
     Raises `HwgenError`.
     """
-    resolved = Config.of(config).with_options(cycles, macs, overrides, shapes, arith)
+    resolved = Config.of(config).with_options(cycles, macs, overrides, shapes, arith, stream)
     proto = converted(read(model), resolved, calibrate)
     name = resolved.name or (
         Path(model).stem if isinstance(model, str | Path) else proto.graph.name

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "Vtop.h"
+#include "ports.inc"
 #include "verilated.h"
 #ifdef HWGEN_TRACE
 #include "verilated_fst_c.h"
@@ -30,11 +31,17 @@ struct Stream {
 
 struct Job {
   int64_t samples, seed, watchdog;
+  int64_t tail;         // cycles to go on after the last beat: none may follow
+  const uint8_t *ends;  // for each sample, whether tlast comes with it
   Stream *inputs, *outputs;
   int64_t *first_in;  // cycle of each sample's first beat in
   int64_t *last_out;  // (outputs, samples): cycle of the last beat out
   int64_t cycles;
   int64_t fault_port, fault_beat;
+
+  bool last(const Stream &s) const {
+    return s.moved % s.words == s.words - 1 && ends[s.moved / s.words];
+  }
 };
 
 enum Status : int { OK, STUCK, WRONG_LAST, EXTRA_BEAT, TLAST_ERROR };
@@ -59,45 +66,66 @@ class Stall {
   bool now = false;
 };
 
-constexpr int RESET_CYCLES = 4, TAIL_CYCLES = 64;
+constexpr int RESET_CYCLES = 4;
 
-}  // namespace
-
-extern "C" int hwgen_run(Job *job, const char *trace_path) {
-  auto context = std::make_unique<VerilatedContext>();
-  context->traceEverOn(trace_path != nullptr);
-  auto top = std::make_unique<Vtop>(context.get());
+// A design that keeps its state from one job to the next.
+class Simulation {
+ public:
+  explicit Simulation(const char *trace_path) {
+    context->traceEverOn(trace_path != nullptr);
+    top = std::make_unique<Vtop>(context.get());
 #define PORT(prefix, count) \
   {&top->prefix##tdata, &top->prefix##tvalid, &top->prefix##tready, &top->prefix##tlast, count},
-#include "ports.inc"
-  std::vector<Port> inputs = {INPUTS}, outputs = {OUTPUTS};
+    inputs = {INPUTS};
+    outputs = {OUTPUTS};
 #undef PORT
 #ifdef HWGEN_TRACE
-  auto trace = std::make_unique<VerilatedFstC>();
-  if (trace_path) {
-    top->trace(trace.get(), 99);
-    trace->open(trace_path);
-  }
+    if (trace_path) {
+      trace = std::make_unique<VerilatedFstC>();
+      top->trace(trace.get(), 99);
+      trace->open(trace_path);
+    }
 #endif
+    for (auto &p : inputs) *p.valid = 0;
+    for (auto &p : outputs) *p.ready = 0;
+    top->aresetn = 0;
+    for (int k = 0; k < RESET_CYCLES; k++) half(0), half(1);
+    top->aresetn = 1;
+  }
+
+  ~Simulation() {
+#ifdef HWGEN_TRACE
+    if (trace) trace->close();
+#endif
+    top->final();
+  }
+
+  int run(Job *job);
+
+ private:
+  std::unique_ptr<VerilatedContext> context = std::make_unique<VerilatedContext>();
+  std::unique_ptr<Vtop> top;
+#ifdef HWGEN_TRACE
+  std::unique_ptr<VerilatedFstC> trace;
+#endif
+  std::vector<Port> inputs, outputs;
+  uint64_t time = 0;
+
+  void half(int level) {
+    top->aclk = level;
+    top->eval();
+#ifdef HWGEN_TRACE
+    if (trace) trace->dump(time);
+#endif
+    time += 5;
+  }
+};
+
+int Simulation::run(Job *job) {
   std::vector<Stall> gaps;
   for (size_t k = 0; k < inputs.size() + outputs.size(); k++)
     gaps.emplace_back(uint64_t(job->seed) * 64 + k + 1);
   const bool stalls = job->seed >= 0;
-
-  uint64_t time = 0;
-  auto half = [&](int level) {
-    top->aclk = level;
-    top->eval();
-#ifdef HWGEN_TRACE
-    if (trace_path) trace->dump(time);
-#endif
-    time += 5;
-  };
-  for (auto &p : inputs) *p.valid = 0;
-  for (auto &p : outputs) *p.ready = 0;
-  top->aresetn = 0;
-  for (int k = 0; k < RESET_CYCLES; k++) half(0), half(1);
-  top->aresetn = 1;
 
   int status = OK;
   int64_t cycle = 0, moved_at = 0, done_at = -1;
@@ -108,7 +136,7 @@ extern "C" int hwgen_run(Job *job, const char *trace_path) {
       if (*p.valid) continue;  // not taken yet
       if (s.moved == s.words * job->samples || (stalls && !gaps[k].open())) continue;
       *p.valid = 1;
-      *p.last = s.moved % s.words == s.words - 1;
+      *p.last = job->last(s);
       std::memcpy(p.data, s.beats + s.moved * p.bytes, p.bytes);
     }
     for (size_t k = 0; k < outputs.size(); k++)
@@ -125,13 +153,13 @@ extern "C" int hwgen_run(Job *job, const char *trace_path) {
           status = EXTRA_BEAT;
           break;
         }
-        const bool last = s.moved % s.words == s.words - 1;
-        if (bool(*p.last) != last) {
+        if (bool(*p.last) != job->last(s)) {
           status = WRONG_LAST;
           break;
         }
         std::memcpy(s.beats + s.moved * p.bytes, p.data, p.bytes);
-        if (last) job->last_out[k * job->samples + s.moved / s.words] = cycle;
+        if (s.moved % s.words == s.words - 1)
+          job->last_out[k * job->samples + s.moved / s.words] = cycle;
         s.moved++;
         moved_at = cycle;
       }
@@ -153,18 +181,20 @@ extern "C" int hwgen_run(Job *job, const char *trace_path) {
     for (size_t k = 0; k < inputs.size(); k++)
       if (taken >> k & 1) *inputs[k].valid = 0;
     if (all_done && done_at < 0) done_at = cycle;
-    if (done_at >= 0 ? cycle >= done_at + TAIL_CYCLES : cycle - moved_at > job->watchdog) {
+    if (done_at >= 0 ? cycle >= done_at + job->tail : cycle - moved_at > job->watchdog) {
       if (done_at < 0) status = STUCK;
       break;
     }
   }
   job->cycles = (done_at >= 0 ? done_at : cycle) + 1;
-#ifdef HWGEN_TRACE
-  if (trace_path) trace->close();
-#endif
-  top->final();
   return status;
 }
+
+}  // namespace
+
+extern "C" Simulation *hwgen_open(const char *trace_path) { return new Simulation(trace_path); }
+extern "C" int hwgen_run(Simulation *simulation, Job *job) { return simulation->run(job); }
+extern "C" void hwgen_close(Simulation *simulation) { delete simulation; }
 
 // The same design with nothing around it but a counter of beats per input (for tlast): what
 // `make bench` compares hwgen_run with.

@@ -2,7 +2,8 @@
 compares every beat.
 
 Runs beside manifest.json and vectors.npz: `in_<k>` and `out_<k>` hold the codes (samples,
-elements) of input and output k of the manifest. Environment: STALL, a seed for random gaps on both
+elements) of input and output k of the manifest, `ends` (samples,), if it is there, whether tlast
+comes with the sample's last beat. Environment: STALL, a seed for random gaps on both
 sides; WATCHDOG, cycles without a transfer after which the design counts as stuck; RECORD, a file
 that receives what came out.
 """
@@ -89,6 +90,7 @@ class Bench:
         self.inputs, self.outputs = streams[:count], streams[count:]
         self.sent = [to_beats(vectors[f"in_{k}"], s.port) for k, s in enumerate(self.inputs)]
         self.samples = len(vectors["in_0"])
+        self.ends = vectors["ends"] if "ends" in vectors else np.ones(self.samples)
         self.received: list[list[int]] = [[] for _ in self.outputs]
         self.first_in = [-1] * self.samples
         self.last_out = [[-1] * self.samples for _ in self.outputs]
@@ -124,7 +126,7 @@ class Bench:
                 if not offered[k] and s.moved < len(self.sent[k]) and s.open():
                     offered[k] = True
                     s.data.value = self.sent[k][s.moved]
-                    s.last.value = int(s.moved % s.words == s.words - 1)
+                    s.last.value = self.last(s)
                 s.valid.value = int(offered[k])
             ready = [s.open() for s in self.outputs]
             for s, flag in zip(self.outputs, ready, strict=True):
@@ -161,14 +163,19 @@ class Bench:
             return False
         assert s.moved < s.words * self.samples, f"{s.prefix}: a beat too many"
         sample, beat = divmod(s.moved, s.words)
-        assert now[1] == int(beat == s.words - 1), (
+        assert now[1] == self.last(s), (
             f"{s.prefix}: tlast is wrong at sample {sample}, beat {beat} of {s.words}"
         )
-        if now[1]:
+        if beat == s.words - 1:
             self.last_out[k][sample] = cycle
         self.received[k].append(now[0])
         s.moved += 1
         return True
+
+    def last(self, s: Stream) -> int:
+        """Whether tlast belongs to a stream's next beat."""
+        sample, beat = divmod(s.moved, s.words)
+        return int(beat == s.words - 1 and self.ends[sample])
 
     def stuck(self) -> str:
         """Which streams still have beats to move."""

@@ -362,6 +362,8 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
         count = graph.tensors[port.tensor].words
         steps = np.arange(count)
         found.words[port.tensor] = steps * period // count if paced else steps
+        if port.ends:
+            found.words[port.ends] = found.words[port.tensor][-1:]
     for node in graph.nodes:
         processes = timing(node, graph)
         inputs = [found.words[tensor] for tensor in node.inputs]

@@ -22,6 +22,10 @@ CONVENTION = (
     "`layout`[k] is the place in the flattened ONNX tensor of stream element k (null: the "
     "same order)"
 )
+STREAM = (
+    "a sample is one row of a sequence; tlast comes with the last beat of a sequence's last row "
+    "alone, and clears the state"
+)
 
 
 def manifest(graph: Graph, files: list[str], model_hash: str, predicted: dict) -> str:
@@ -35,6 +39,7 @@ def manifest(graph: Graph, files: list[str], model_hash: str, predicted: dict) -
         "reset": "aresetn (active low, synchronous)",
         "error": "tlast_error (sticky until reset)",
         "convention": CONVENTION,
+        "stream": None if graph.ends is None else {"rows": STREAM, "longest": graph.longest},
         "inputs": [_input(p, q) for p, q in zip(inputs, graph.inputs, strict=True)],
         "outputs": [_output(p, q) for p, q in zip(outputs, graph.outputs, strict=True)],
         "predicted": predicted,

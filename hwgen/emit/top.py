@@ -126,11 +126,13 @@ class Top(wiring.Component):
         instances: set[str] = set()
         errors = []
         for port, source in zip(self._inputs, self._graph.inputs, strict=True):
-            unit = AxiSink(port.tensor)
+            unit = AxiSink(port.tensor, source.ends is not None)
             error = Signal(name=f"{port.prefix}error")
             errors.append(error)
             others = self._axis(port, "i", "o") | {"o_o_error": error}
-            self._instance(m, unit, f"{port.prefix}in", {"o": streams[source.tensor]}, others)
+            joined = {"o": streams[source.tensor]}
+            joined |= {"ends": streams[source.ends]} if source.ends else {}
+            self._instance(m, unit, f"{port.prefix}in", joined, others)
         for node in self._graph.nodes:
             unit = build(node, self._graph)
             names = [*stream_names(unit, "i"), *stream_names(unit, "o")]
@@ -138,10 +140,10 @@ class Top(wiring.Component):
             joined = dict(zip(names, tensors, strict=True))
             self._instance(m, unit, unique(identifier(node.name), instances), joined, {})
         for port, sink in zip(self._outputs, self._graph.outputs, strict=True):
-            others = self._axis(port, "o", "i")
-            self._instance(
-                m, AxiSource(port.tensor), f"{port.prefix}out", {"i": streams[sink.tensor]}, others
-            )
+            unit = AxiSource(port.tensor, sink.ends is not None)
+            joined = {"i": streams[sink.tensor]}
+            joined |= {"ends": streams[sink.ends]} if sink.ends else {}
+            self._instance(m, unit, f"{port.prefix}out", joined, self._axis(port, "o", "i"))
         m.d.comb += self.tlast_error.eq(Cat(errors).any())
         return m
 

@@ -35,6 +35,7 @@ def bench_files() -> dict[str, str]:
 def simulate(
     bundle: Bundle,
     codes: Mapping[str, np.ndarray],
+    ends: np.ndarray,
     stall: int | None,
     wave: Path | None,
     watchdog: int,
@@ -64,7 +65,7 @@ def simulate(
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch)
         arrays = {f"in_{k}": codes[p.name] for k, p in enumerate(bundle.inputs)}
-        np.savez(work / "vectors.npz", allow_pickle=False, **arrays)
+        np.savez(work / "vectors.npz", allow_pickle=False, ends=ends, **arrays)
         (work / "manifest.json").write_text(files["manifest.json"])
         variables = {"RECORD": str(work / "record.npz"), "WATCHDOG": str(watchdog)}
         variables["STALL"] = "" if stall is None else str(stall)

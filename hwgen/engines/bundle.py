@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class Port:
     """One AXI4-Stream port; `prefix` is what its signals' names begin with, sizes are per
-    sample."""
+    sample: in a stream of sequences a row."""
 
     name: str
     prefix: str

@@ -26,6 +26,7 @@ OPTIONS = (
     *("--x-assign", "fast", "--x-initial", "fast", "-CFLAGS", "-fPIC -I..", "-LDFLAGS", "-shared"),
     *("-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1", "--build", "-j", "2"),
 )
+TAIL_CYCLES = 64  # in which nothing may come after the last beat
 STATUS_STUCK, STATUS_LAST, STATUS_EXTRA, STATUS_TLAST_ERROR = 1, 2, 3, 4
 
 
@@ -38,6 +39,8 @@ class _Job(ctypes.Structure):
         ("samples", ctypes.c_int64),
         ("seed", ctypes.c_int64),
         ("watchdog", ctypes.c_int64),
+        ("tail", ctypes.c_int64),
+        ("ends", ctypes.c_void_p),
         ("inputs", ctypes.POINTER(_Stream)),
         ("outputs", ctypes.POINTER(_Stream)),
         ("first_in", ctypes.c_void_p),
@@ -86,35 +89,74 @@ def store_headers() -> dict[str, str]:
 def simulate(
     bundle: Bundle,
     codes: Mapping[str, np.ndarray],
+    ends: np.ndarray,
     stall: int | None,
     wave: Path | None,
     watchdog: int,
 ) -> Result:
     """Stream a batch through the design; see `hwgen.engines.run`."""
-    folder = build(bundle, trace=wave is not None)
-    library = ctypes.CDLL(str(folder / LIBRARY))
-    samples = len(next(iter(codes.values())))
-    beats = [pack(codes[p.name], p) for p in bundle.inputs]
-    results = [np.zeros((samples * p.words, p.beat_bytes), dtype=np.uint8) for p in bundle.outputs]
-    inputs, outputs = _streams(bundle.inputs, beats), _streams(bundle.outputs, results)
-    first = np.full(samples, -1, dtype=np.int64)
-    last = np.full((len(bundle.outputs), samples), -1, dtype=np.int64)
-    job = _Job(
-        samples,
-        -1 if stall is None else stall,
-        watchdog,
-        inputs,
-        outputs,
-        first.ctypes.data,
-        last.ctypes.data,
-    )
-    trace = None if wave is None else str(Path(wave).absolute()).encode()
-    with _working_in(folder):  # where $readmemh finds its files
-        status = library.hwgen_run(ctypes.byref(job), trace)
-    if status:
-        raise SimulationError(_fault(status, job, bundle, samples, inputs, outputs))
-    decoded = {p.name: unpack(r, p) for p, r in zip(bundle.outputs, results, strict=True)}
-    return Result(decoded, first, last, job.cycles)
+    running = Running(bundle, watchdog, wave)
+    try:
+        return running.run(codes, ends, stall, TAIL_CYCLES)
+    finally:
+        running.close()
+
+
+class Running:
+    """A simulation that keeps its state from one run to the next."""
+
+    def __init__(self, bundle: Bundle, watchdog: int, wave: Path | None = None) -> None:
+        self._bundle, self._watchdog = bundle, watchdog
+        folder = build(bundle, trace=wave is not None)
+        self._library = ctypes.CDLL(str(folder / LIBRARY))
+        self._library.hwgen_open.restype = ctypes.c_void_p
+        trace = None if wave is None else str(Path(wave).absolute()).encode()
+        with _working_in(folder):  # where $readmemh finds its files
+            self._handle = ctypes.c_void_p(self._library.hwgen_open(trace))
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return self._handle is None
+
+    def close(self) -> None:
+        """End the simulation."""
+        if not self.closed:
+            self._library.hwgen_close(self._handle)
+        self._handle = None
+
+    def run(
+        self,
+        codes: Mapping[str, np.ndarray],
+        ends: np.ndarray,
+        stall: int | None = None,
+        tail: int = 0,
+    ) -> Result:
+        """Stream samples through it, until all have come out and `tail` cycles have gone by; cycles
+        count from the start of this run."""
+        bundle, samples = self._bundle, len(ends)
+        beats = [pack(codes[p.name], p) for p in bundle.inputs]
+        sizes = [(samples * p.words, p.beat_bytes) for p in bundle.outputs]
+        results = [np.zeros(size, dtype=np.uint8) for size in sizes]
+        inputs, outputs = _streams(bundle.inputs, beats), _streams(bundle.outputs, results)
+        first = np.full(samples, -1, dtype=np.int64)
+        last = np.full((len(bundle.outputs), samples), -1, dtype=np.int64)
+        job = _Job(
+            samples,
+            -1 if stall is None else stall,
+            self._watchdog,
+            tail,
+            ends.ctypes.data,
+            inputs,
+            outputs,
+            first.ctypes.data,
+            last.ctypes.data,
+        )
+        status = self._library.hwgen_run(self._handle, ctypes.byref(job))
+        if status:
+            raise SimulationError(_fault(status, job, bundle, samples, inputs, outputs))
+        decoded = {p.name: unpack(r, p) for p, r in zip(bundle.outputs, results, strict=True)}
+        return Result(decoded, first, last, job.cycles)
 
 
 def _streams(ports: tuple[Port, ...], arrays: list[np.ndarray]) -> ctypes.Array:

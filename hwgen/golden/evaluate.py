@@ -219,7 +219,8 @@ def run(
     """Codes of all outputs, by port name, from those of all inputs: int64 (samples, elements) in
     stream order.
 
-    `keep`, if given, receives every tensor by name, shaped (samples, *shape).
+    Of a stream of sequences the samples are rows, and `codes` hold (samples, 1) ends by the name
+    of their tensor. `keep`, if given, receives every tensor by name, shaped (samples, *shape).
     """
     samples = len(next(iter(codes.values())))
     size = max(1, CHUNK // max(tensor.elements for tensor in graph.tensors.values()))
@@ -241,6 +242,8 @@ def _run(codes: dict[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
     values: dict[str, np.ndarray] = {}
     for port in graph.inputs:
         values[port.tensor] = _shaped(codes[port.name], graph.tensors[port.tensor])
+        if port.ends:
+            values[port.ends] = _shaped(codes[port.ends], graph.tensors[port.ends])
     for node in graph.nodes:
         result = EVAL[type(node)](node, *(values[tensor] for tensor in node.inputs))
         for tensor in node.outputs:

@@ -74,6 +74,9 @@ class InputPort:
     many rows, of which negative ones count from its end. `index` has the ONNX shape of one
     sample (batch axis 1) and gives each element's place in the stream; `scale` and `zero_point`
     have shape () or that of `index`.
+
+    In a stream of sequences a sample is one row, and `ends` is the tensor that says of every row
+    whether it is the last of its sequence (1, from tlast) or not (0).
     """
 
     name: str
@@ -86,6 +89,7 @@ class InputPort:
     low: int | None = None
     high: int | None = None
     rows: int | None = None
+    ends: str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +99,7 @@ class OutputPort:
 
     `scale` (float32) and `offset` (float64, zero where the model ends in DequantizeLinear) have
     shape () or that of `index`; `scale` None: the output is the codes. `host` are (name,
-    attributes) pairs: softmax, argmax.
+    attributes) pairs: softmax, argmax. `ends`: the copy of the input's `ends` that makes tlast.
     """
 
     name: str
@@ -107,6 +111,7 @@ class OutputPort:
     offset: np.ndarray | None = None
     clip: tuple[float, float] = (-math.inf, math.inf)
     host: tuple[tuple[str, dict], ...] = ()
+    ends: str | None = None
 
 
 @dataclass(frozen=True)
@@ -135,7 +140,10 @@ class Island:
 
 @dataclass
 class Graph:
-    """Nodes in topological order over named tensors."""
+    """Nodes in topological order over named tensors.
+
+    `longest`: for the nodes that bound it, the rows of the longest sequence of a stream.
+    """
 
     name: str
     tensors: dict[str, Tensor] = field(default_factory=dict)
@@ -144,6 +152,12 @@ class Graph:
     outputs: list[OutputPort] = field(default_factory=list)
     islands: dict[str, Island] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)  # node -> what was recognized, and why
+    longest: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def ends(self) -> str | None:
+        """The tensor of the ends of sequences; None where a sample is a whole input."""
+        return next((port.ends for port in self.inputs), None)
 
     def producer(self) -> dict[str, Node]:
         """The node that writes each tensor; graph inputs have none."""
@@ -175,7 +189,7 @@ class Graph:
 
     def verify(self) -> None:
         """Raise `HwgenError` unless every tensor is written once, before it is read."""
-        written = {port.tensor for port in self.inputs}
+        written = {port.tensor for port in self.inputs} | ({self.ends} - {None})
         for node in self.nodes:
             for tensor in node.inputs:
                 if tensor not in written:

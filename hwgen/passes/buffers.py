@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwgen.cost.timing import most_held, schedule, timing
-from hwgen.ir import Graph, Node, Queue, Window
+from hwgen.cost.timing import Schedule, most_held, schedule, timing
+from hwgen.ir import Graph, Node, OutputPort, Queue, Window
 
 # A word may wait this long in its producer's output register: rounding of evenly spaced firings.
 JITTER = 2
@@ -47,3 +47,17 @@ def buffers(graph: Graph) -> None:
             node = replace(node, rows=max(held, least))
         nodes.append(node)
     graph.nodes = nodes
+    graph.outputs = [replace(port, ends=_ends(graph, plan, port)) for port in graph.outputs]
+
+
+def _ends(graph: Graph, plan: Schedule, port: OutputPort) -> str | None:
+    """The ends of sequences in a Queue, for as long as their rows are under way."""
+    if port.ends is None:
+        return None
+    held = most_held(plan.words[port.ends], plan.words[port.tensor][-1:], plan.interval)
+    queued = graph.fresh(f"{port.ends}_queue")
+    graph.tensors[queued] = graph.tensors[port.ends]
+    graph.nodes.append(
+        Queue(name=f"{queued}.queue", inputs=(port.ends,), outputs=(queued,), depth=held + 2)
+    )
+    return queued

@@ -9,10 +9,13 @@ from hwgen.passes.fold import fold
 from hwgen.passes.forms import forms
 from hwgen.passes.requantize import budget, merge
 from hwgen.passes.streams import forks, streams
+from hwgen.passes.tokens import tokens
 
 
 def lower(graph: Graph, config: Config) -> None:
     """Turn the graph of a model into the graph of its hardware, in place."""
+    if config.stream:
+        tokens(graph)
     merge(graph)
     target = fold(
         graph, config.cycles, config.macs, {k: v.fold for k, v in config.nodes.items() if v.fold}

@@ -40,7 +40,8 @@ def forks(graph: Graph) -> None:
     readers = graph.consumers()
 
     def copy(tensor: str) -> None:
-        count = len(readers.get(tensor, [])) + sum(p.tensor == tensor for p in graph.outputs)
+        count = len(readers.get(tensor, []))
+        count += sum((p.tensor == tensor) + (p.ends == tensor) for p in graph.outputs)
         if count > 1:
             names = [_like(graph, tensor, f"{tensor}_copy") for _ in range(count)]
             nodes.append(Fork(name=f"{tensor}.fork", inputs=(tensor,), outputs=tuple(names)))
@@ -51,12 +52,17 @@ def forks(graph: Graph) -> None:
 
     for port in graph.inputs:
         copy(port.tensor)
+        if port.ends:
+            copy(port.ends)
     for node in graph.nodes:
         nodes.append(replace(node, inputs=tuple(own(t) for t in node.inputs)))
         for tensor in node.outputs:
             copy(tensor)
     graph.nodes = nodes
-    graph.outputs = [replace(port, tensor=own(port.tensor)) for port in graph.outputs]
+    graph.outputs = [
+        replace(port, tensor=own(port.tensor), ends=port.ends and own(port.ends))
+        for port in graph.outputs
+    ]
 
 
 def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -> None:
@@ -73,6 +79,8 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
         most = x.channels * -(-x.rows // target)
         graph.relane(port.tensor, _port_lanes(port.name, x, lanes) or _fewest(x, target, most))
         moved[port.tensor] = _queue(graph, port.tensor)
+        if port.ends:
+            moved[port.ends] = _queue(graph, port.ends)
     for node in nodes:
         wanted = _wanted(graph, node)
         inputs = []
@@ -92,7 +100,8 @@ def streams(graph: Graph, target: int, lanes: Mapping[str, int] | None = None) -
         tensor = moved.get(output.tensor, output.tensor)
         x = graph.tensors[tensor]
         wanted = _port_lanes(output.name, x, lanes) or _fewest(x, target, x.lanes)
-        graph.outputs[k] = replace(output, tensor=_queue(graph, _resize(graph, tensor, wanted)))
+        tensor = _queue(graph, _resize(graph, tensor, wanted))
+        graph.outputs[k] = replace(output, tensor=tensor, ends=moved.get(output.ends, output.ends))
 
 
 def _wanted(graph: Graph, node: Node) -> int | None:

@@ -119,6 +119,48 @@ def test_sink_without_fault(case: str) -> None:
     assert sink(x, beats, rng) == (words, 0)
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("case", TENSORS)
+def test_sink_of_rows(case: str, seed: int) -> None:
+    """Rows with the end of their sequence; one that ends early is filled up and ends it."""
+    x = TENSORS[case]
+    rng = np.random.default_rng(seed)
+    unit = AxiSink(x, ends=True)
+    beats, words, ends = [], [], []
+    for number in range(30):
+        taken = int(rng.integers(1, x.words + 1)) if number % 5 == 4 and seed else x.words
+        last = taken < x.words or bool(rng.random() < 0.3)
+        row = [int(v) for v in rng.integers(0, 1 << (x.fmt.bits - 1), taken)]
+        beats += [(word, last and k == taken - 1) for k, word in enumerate(row)]
+        words += row + [0] * (x.words - taken)
+        ends.append(int(last))
+    got: tuple[list[int], list[int]] = [], []
+
+    async def bench(ctx) -> None:
+        waiting, offered, idle = list(beats), False, 0
+        while waiting or idle < 50:
+            if waiting and not offered and rng.random() < 0.7:
+                offered = True
+                ctx.set(unit.tdata, waiting[0][0])
+                ctx.set(unit.tlast, waiting[0][1])
+            ctx.set(unit.tvalid, offered)
+            idle += 1
+            for stream, found in zip((unit.o, unit.ends), got, strict=True):
+                ctx.set(stream.ready, rng.random() < 0.6)
+                if ctx.get(stream.valid & stream.ready):
+                    found.append(ctx.get(stream.payload[0]))
+                    idle = 0
+            if ctx.get(unit.tvalid & unit.tready):
+                waiting.pop(0)
+                offered = False
+            await ctx.tick()
+        assert ctx.get(unit.o_error) == (len(beats) < 30 * x.words)
+
+    simulate(unit, bench)
+    low = (1 << (x.fmt.bits - 1)) - 1  # of lane 0, whose sign is 0
+    assert got == ([word & low for word in words], ends)
+
+
 @pytest.mark.parametrize("case", TENSORS)
 def test_source_pads_with_zeros(case: str) -> None:
     """Rubbish in the unused lanes of the words inside does not come out."""
