@@ -140,6 +140,50 @@ def test_configuration() -> None:
         hwgen.Config(stream=1)
 
 
+# --- rows with state -----------------------------------------------------------------------------
+
+
+def placed(quantized: bool) -> onnx.ModelProto:
+    """A table added by position, between two layers."""
+    b = Builder(seed=3)
+    y = b.quantize(b.input(1, ROWS, INPUTS), 0.03, 5)
+    y = b.quantize(b.op("MatMul", y, b.weights(INPUTS, 12)), 0.1, -9)
+    table = b.constant(b.rng.normal(0, 2, (1, ROWS, 12)).astype(np.float32))
+    if quantized:
+        table = b.quantize(table, 0.05, 3)
+    y = b.quantize(b.op("Add", y, table), 0.12, 1)
+    return b.model(b.quantize(b.op("MatMul", y, b.weights(12, 5)), 0.3, 2))
+
+
+@pytest.mark.parametrize("quantized", [True, False])
+def test_positions(quantized: bool) -> None:
+    """A table gives what the whole model gives, but for ties of one that had to be rounded; a
+    longer sequence than the table is an error."""
+    model = placed(quantized)
+    design = hwgen.compile(model, stream=True)
+    given = np.stack(sequences((ROWS,) * 40))
+    whole = only(hwgen.compile(model).golden(given))
+    wrong = (only(design.golden(given)) != whole.reshape(40, ROWS, -1)).mean()
+    assert wrong == 0 if quantized else wrong < 0.01
+    with pytest.raises(InputError, match=r"a sequence has 7 rows; .* bounds it to 6: export the"):
+        design.golden(sequences((2, 7)))
+
+
+@pytest.mark.model
+def test_positions_in_hardware() -> None:
+    """The place starts anew with every sequence, and the session knows it."""
+    design = hwgen.compile(placed(True), stream=True)
+    given = sequences((ROWS, 1, 4, 1, 1, ROWS, 3))
+    result = design.simulate(given)
+    assert result.mismatch is None
+    assert result.latency == design.predicted.latency
+    assert design.simulate(given, stall=3).mismatch is None
+    with design.session() as session:
+        session.step(given[0][:4])
+        with pytest.raises(InputError, match="bounds it to 6"):
+            session.step(given[0][:3])
+
+
 # --- what can't stream ---------------------------------------------------------------------------
 
 

@@ -147,12 +147,17 @@ def _node(graph: Graph, node: Node, rows: int, whole: dict, ends: str) -> Iterat
         case Rotate():
             yield _rotate(graph, node, ends)
         case Reorder():
-            order = node.order.reshape(rows, -1)
+            if node.blocks % rows == 0:
+                yield replace(node, blocks=node.blocks // rows)
+                return
+            block = np.arange(node.blocks)[:, None] * (x.elements // node.blocks)
+            order = np.where(node.order.ravel() < 0, -1, node.order.ravel() + block)
+            order = order.reshape(rows, -1)
             step = np.arange(rows)[:, None] * (x.elements // rows)
             local = np.where(order < 0, -1, order - step)
             if (local != local[:1]).any() or local.max() >= x.elements // rows:
                 raise ModelError("moves elements from row to row")
-            yield replace(node, order=local[0])
+            yield replace(node, order=local[0], blocks=1)
         case Concat():
             sizes = [whole[name].elements // rows for name in node.inputs]
             if any(size % turn for size, turn in zip(sizes, node.turn, strict=True)):
