@@ -210,7 +210,7 @@ def mixing(kind: str) -> onnx.ModelProto:
     [
         ("mean", r"ReduceMean_8 (Reduce): reads or makes [8] of all 6 rows at once"),
         ("turned", "MatMul_15.window (Window): reads or makes [8, 6] of all 6 rows at once"),
-        ("joined", "(Reorder): reads or makes [3, 8] of all 6 rows at once"),
+        ("joined", "(Reorder): reads or makes [9, 8] of all 6 rows at once"),
         ("convolution", "reach over several rows"),
     ],
 )
