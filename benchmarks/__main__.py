@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import hwgen
-from benchmarks import units
+from benchmarks import softmax, units
 from hwgen.design import bundle_of
 from hwgen.engines import fast
 from hwgen.engines import run as run_engine
@@ -117,10 +117,19 @@ def arithmetic() -> None:
     )
 
 
+def softmaxes() -> None:
+    """Softmax against float64."""
+    table("Softmax: of 200 rows", softmax.HEADER, softmax.rows())
+
+
+ALONE = {"units": arithmetic, "softmax": softmaxes}
+
+
 def main() -> None:
-    """All tables, or with the argument `units` those of arithmetic units."""
-    if sys.argv[1:] == ["units"]:
-        arithmetic()
+    """All tables, or those that an argument names."""
+    if len(sys.argv) > 1:
+        for name in sys.argv[1:]:
+            ALONE[name]()
         return
     models = model_files()
     table(
@@ -143,7 +152,8 @@ def main() -> None:
         ["model", "cycles per inference", "xcup", "ecp5", "ECP5-85F clock"],
         [area(SHIPPED / f"{name}.onnx", cycles, cycles > 2000) for name, cycles in points],
     )
-    arithmetic()
+    for part in ALONE.values():
+        part()
 
 
 if __name__ == "__main__":
