@@ -1,23 +1,26 @@
-"""Quantized functions: a table of few-bit codes, or thresholds of wider sums.
+"""Quantized functions: a table of few-bit codes, straight lines of many codes, or thresholds of
+wider sums.
 
-Both are defined by what the model computes in float32, the function itself in float64.
+All are defined by what the model computes in float32, the function itself in float64: tables and
+thresholds to the bit, lines within a code.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import ROUND, Float, decode, encode
+from hwgen.formats import ROUND, Float, Int, decode, encode
 from hwgen.frontend.context import sample_shape
 from hwgen.frontend.node import Node
+from hwgen.frontend.normalize_form import curve_form
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import Codes, Mapped, Stream, uniform
-from hwgen.ir import Lookup, MultiThreshold, Thresholds
+from hwgen.ir import Curve, Lookup, MultiThreshold, Thresholds
 
 MOST_LOOKUP_BITS = 16
 MOST_LEVELS = 256  # found by comparison
@@ -25,7 +28,7 @@ LARGEST = 0x7F7FFFFF  # the bits of the largest float32 number
 
 
 def quantized(node: Node, value: Mapped, target: Target) -> Codes:
-    """The codes of a function: a Lookup, or a MultiThreshold."""
+    """The codes of a function: a Lookup, a Curve, or a MultiThreshold."""
     context = node.context
     (term,) = value.real.terms
     if context.place[term.stream.tensor] is None:
@@ -45,38 +48,68 @@ def quantized(node: Node, value: Mapped, target: Target) -> Codes:
 
 def _codes(value: Mapped, target: Target, x: np.ndarray) -> np.ndarray:
     """The codes of the function of float32 numbers."""
-    with np.errstate(over="ignore"):  # what is too large for float32 is clamped too
+    return _rounded(target, _scaled(value, target, x))
+
+
+def _scaled(value: Mapped, target: Target, x: np.ndarray) -> np.ndarray:
+    """The function of float32 numbers in units of the target's scale, as float64."""
+    with np.errstate(all="ignore"):  # what is too large for float32 is clamped too
         y = value.function(x.astype(np.float64)).astype(np.float32)
-        y = y / np.float32(float(target.scale))
+        return (y / np.float32(float(target.scale))).astype(np.float64)
+
+
+def _rounded(target: Target, y: np.ndarray) -> np.ndarray:
+    """The codes of numbers in units of the target's scale."""
     if isinstance(target.fmt, Float):
-        return encode(target.fmt, y.astype(np.float64))
-    finite = np.clip(y.astype(np.float64), -(2.0**40), 2.0**40)
+        return encode(target.fmt, y)
+    finite = np.clip(y, -(2.0**40), 2.0**40)
     codes = [ROUND[target.rounding](Fraction(v)) + target.zero for v in finite.tolist()]
     return np.clip(np.array(codes, dtype=np.int64), target.least, target.most)
 
 
 def _lookup(node: Node, value: Mapped, target: Target) -> Codes:
-    """A table with an entry for each code."""
+    """A table with an entry for each code; straight lines where there are many codes."""
     context = node.context
     (term,) = value.real.terms
     source = term.stream.tensor
     fmt = context.graph.tensors[source].fmt
     scale, offset = (Fraction(np.ravel(v)[0]) for v in (term.scale, value.real.offset))
-    numbers: Iterable = range(fmt.min, fmt.max + 1)
+    codes = np.arange(fmt.max + 1) if isinstance(fmt, Float) else np.arange(fmt.min, fmt.max + 1)
+    numbers = codes
     if isinstance(fmt, Float):  # codes of infinity and NaN don't occur
-        numbers = np.nan_to_num(decode(fmt, np.arange(fmt.max + 1)), posinf=0, neginf=0).tolist()
-    reals = [Fraction(number) * scale + offset for number in numbers]
+        numbers = np.nan_to_num(decode(fmt, codes), posinf=0, neginf=0)
+    reals = [Fraction(number) * scale + offset for number in numbers.tolist()]
     for limit, cut in ((value.real.low, max), (value.real.high, min)):
         if limit is not None:
             bound = uniform(limit, "the limit of its input")
             reals = [cut(v, bound) for v in reals]
-    table = _codes(value, target, np.array([float(v) for v in reals]).astype(np.float32))
-    low, high = np.array(table.min()), np.array(table.max())
+    x = np.array([float(v) for v in reals]).astype(np.float32)
+    y = _scaled(value, target, x)
+    low, high = (end.min() if k == 0 else end.max() for k, end in enumerate(context.reach[source]))
+    come = (codes >= low) & (codes <= high) | isinstance(fmt, Float)
+    if np.isnan(y[come]).any():
+        raise ModelError(
+            f"{value.name} is not defined for {x[come & np.isnan(y)][0]:g}, which its input may "
+            "be; quantize its input to numbers for which it is, or clip it"
+        )
+    y = np.nan_to_num(y, nan=0, posinf=np.inf, neginf=-np.inf)
+    curve = curve_form(y, target) if isinstance(fmt, Int) else None
+    results = _rounded(target, y) if curve is None else curve(codes - fmt.min)
+    results = np.clip(results, target.least, target.most)
+    ends = np.array(results.min()), np.array(results.max())
     size = context.graph.tensors[source].shape
-    result = context.tensor(f"{source}_mapped", size, low, high, target.fmt)
+    result = context.tensor(f"{source}_mapped", size, *ends, target.fmt)
     context.place[result] = context.place[source]
-    name = context.unique(value.name)
-    context.add(Lookup(name=name, inputs=(source,), outputs=(result,), table=table, first=fmt.min))
+    names: dict[str, Any] = {
+        "name": context.unique(value.name),
+        "inputs": (source,),
+        "outputs": (result,),
+        "first": fmt.min,
+    }
+    if curve is None:
+        context.add(Lookup(table=results, **names))
+    else:
+        context.add(Curve(function=curve, low=target.least, high=target.most, **names))
     return Codes(Stream(result, term.stream.ids), target.fmt)
 
 

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.formats import Float
 from hwgen.frontend.target import Target
+from hwgen.ir import Interpolation
 from hwgen.ir.interpolation import MOST_BITS, interpolation
 
 ROOM = 1 << 62  # what the golden models' 64-bit integers hold
 CODE_BITS = 16  # of what is normalized, at most
 SCALE_BITS = 17  # of a multiplier
+TABLE_BITS = 12  # of codes whose functions are tables
+LEVELS = 256  # of results that a table always gives
+LEAST_LINE = 16  # codes: with shorter lines a table is as small
 WEIGHT_BITS = 16  # of the result of a softmax
 
 
@@ -99,3 +104,22 @@ def softmax_form(scale: Fraction, count: int) -> tuple[dict[str, Any], Fraction]
         "high": (1 << WEIGHT_BITS) - 1,
     }
     return fields, Fraction(1, 1 << WEIGHT_BITS)
+
+
+def curve_form(y: np.ndarray, target: Target) -> Interpolation | None:
+    """The function of a Curve: of codes from the least on, whose results are y (float64, infinite
+    where they saturate) in units of the target's scale.
+
+    Within a code of y, or of the limits that y goes beyond. None where a table is better: of few
+    codes or levels, of roundings other than to the nearest, where lines would be short.
+    """
+    bits = (len(y) - 1).bit_length()
+    span = target.most - target.least
+    rounds = target.rounding == "half_even" and not isinstance(target.fmt, Float)
+    if bits <= TABLE_BITS or span < LEVELS or not rounds:
+        return None
+    # Behind the limits nothing matters but that lines leave them.
+    wide = np.clip(y + target.zero, target.least - span, target.most + span)
+    limits = float(target.least), float(target.most)
+    found = interpolation(lambda x: wide[x.astype(np.int64)], bits, 1.0, limits=limits)
+    return found if 1 << found.rest_bits >= LEAST_LINE else None

@@ -209,10 +209,19 @@ def _operand(node: Node, k: int) -> Real | Mapped | Scores:
 
 
 def divide(node: Node) -> Value:
-    """Div by a constant."""
-    if not isinstance(node.input(1), Constant | Scaled):
-        raise ModelError("divides by a tensor; only constants are supported")
-    divisor = fitting(node.input(1), _operand(node, 0))
+    """Div by a constant, of a constant, or of two functions of the same codes."""
+    first, second = node.input(0), node.input(1)
+    if isinstance(first, Constant | Scaled) and not isinstance(second, Constant | Scaled):
+        dividend = float(uniform(fitting(first, _operand(node, 1)), "its dividend"))
+        return mapped(node.having(second), lambda x: dividend / x)
+    if not isinstance(second, Constant | Scaled):
+        node = _broadcast(node)
+        if same_codes(node):
+            return combined(node, np.divide)
+        raise ModelError(
+            "divides by a tensor; only constants are supported, and functions of the same codes"
+        )
+    divisor = fitting(second, _operand(node, 0))
     if any(v == 0 for v in np.ravel(divisor)):
         raise ModelError("divides by zero")
     return _affine(node, 0, exact(1) / divisor, exact(0))
@@ -233,7 +242,14 @@ def fitting(value: Value | None, other: Value, what: str = "constant") -> Number
 
 def relu(node: Node) -> Value:
     """Relu."""
-    return node.real(0).clamp(0, None)
+    return _clamped(node, 0, None)
+
+
+def _clamped(node: Node, low, high) -> Value:
+    """The first input within limits; None for no limit."""
+    if isinstance(node.input(0), Mapped):
+        return mapped(node, lambda x: np.clip(x, low, high), True)
+    return node.real(0).clamp(low, high)
 
 
 def _narrow(node: Node, value: Codes, low, high) -> Codes:
@@ -260,12 +276,12 @@ def clip(node: Node) -> Value:
     if isinstance(value, Codes):
         return _narrow(node, value, *limits)
     low, high = (None if v is None or np.isinf(v) else np.float32(v) for v in limits)
-    return node.real(0).clamp(low, high)
+    return _clamped(node, low, high)
 
 
 def negate(node: Node) -> Value:
     """Neg."""
-    return node.real(0).affine(exact(-1), exact(0))
+    return _affine(node, 0, exact(-1), exact(0))
 
 
 def _limit(node: Node, least: bool) -> Value:

@@ -76,23 +76,58 @@ def _of_codes(node: Node, k: int) -> tuple[Stream, Function]:
     return term.stream, number
 
 
-def named(op: str, rising: Callable[[dict], bool], **defaults: float) -> Callable[[Node], Value]:
+def named(
+    op: str, rising: bool | Callable[[dict], bool] = False, **defaults: float | str
+) -> Callable[[Node], Value]:
     """The lowering function of an op in `FUNCTIONS`, by its attributes' defaults."""
 
     def lower(node: Node) -> Value:
         attributes = {k: node.attribute(k, v) for k, v in defaults.items()}
-        return mapped(
-            node, lambda x: apply(op, x, attributes), rising(attributes), (op, attributes)
-        )
+        rises = rising if isinstance(rising, bool) else rising(attributes)
+        return mapped(node, lambda x: apply(op, x, attributes), rises, (op, attributes))
 
     return lower
 
 
+def power(node: Node) -> Value:
+    """Pow by a constant."""
+    exponent = node.constant(1, "exponent")
+    if exponent.size != 1:
+        raise ModelError("raises to several powers; one constant exponent is supported")
+    number = float(exponent.ravel()[0])
+    return mapped(node, lambda x: np.power(x, number), number > 0 and number % 2 == 1)
+
+
+def _positive(attributes: dict) -> bool:
+    """Whether a function of such attributes rises."""
+    return all(value >= 0 for value in attributes.values())
+
+
 LOWER = {
-    "Sigmoid": named("Sigmoid", lambda _: True),
-    "Tanh": named("Tanh", lambda _: True),
-    "Abs": named("Abs", lambda _: False),
-    "HardSwish": named("HardSwish", lambda _: False),
+    "Sigmoid": named("Sigmoid", True),
+    "Tanh": named("Tanh", True),
+    "Abs": named("Abs"),
+    "HardSwish": named("HardSwish"),
     "HardSigmoid": named("HardSigmoid", lambda a: a["alpha"] >= 0, alpha=0.2, beta=0.5),
-    "LeakyRelu": named("LeakyRelu", lambda a: a["alpha"] >= 0, alpha=0.01),
+    "LeakyRelu": named("LeakyRelu", _positive, alpha=0.01),
+    "ThresholdedRelu": named("ThresholdedRelu", _positive, alpha=1.0),
+    "Erf": named("Erf", True),
+    "Gelu": named("Gelu", approximate="none"),
+    "com.microsoft.Gelu": named("Gelu", approximate="none"),
+    "com.microsoft.FastGelu": named("Gelu", approximate="tanh"),
+    "com.microsoft.QuickGelu": named("Swish", alpha=1.702),
+    "Swish": named("Swish", alpha=1.0),
+    "Mish": named("Mish"),
+    "Softplus": named("Softplus", True),
+    "Softsign": named("Softsign", True),
+    "Elu": named("Elu", _positive, alpha=1.0),
+    "Selu": named("Selu", _positive, alpha=1.6732631921768188, gamma=1.0507010221481323),
+    "Celu": named("Celu", _positive, alpha=1.0),
+    "Exp": named("Exp", True),
+    "Log": named("Log"),
+    "Sqrt": named("Sqrt"),
+    "Reciprocal": named("Reciprocal"),
+    **{op: named(op) for op in ("Sin", "Cos", "Tan", "Cosh")},
+    **{op: named(op, True) for op in ("Atan", "Sinh", "Asinh", "Floor", "Ceil", "Round", "Sign")},
+    "Pow": power,
 }

@@ -36,10 +36,15 @@ class Interpolation:
 
 
 def interpolation(
-    function: Callable[[np.ndarray], np.ndarray], bits: int, error: float, first: int = 0
+    function: Callable[[np.ndarray], np.ndarray],
+    bits: int,
+    error: float,
+    first: int = 0,
+    limits: tuple[float, float] = (-np.inf, np.inf),
 ) -> Interpolation:
     """The fewest lines whose y is within `error` of function(x), float64, for every x from `first`
-    to 2**bits - 1; a table where no lines are (1/2 is what a table reaches).
+    to 2**bits - 1, where both are clamped to `limits`; a table where no lines are (1/2 is what a
+    table reaches).
 
     Raises `ConfigError` where `bits` are too many to try.
     """
@@ -49,7 +54,8 @@ def interpolation(
     exact = np.asarray(function(np.maximum(x, first).astype(np.float64)), dtype=np.float64)
     for rest_bits in range(bits - 1, -1, -1):
         found = _lines(exact, bits, rest_bits)
-        worst = float(np.abs(found(x) - exact)[first:].max())
+        away = np.clip(found(x), *limits) - np.clip(exact, *limits)
+        worst = float(np.abs(away)[first:].max())
         if worst <= error or rest_bits == 0:
             break
     return Interpolation(**{**vars(found), "error": worst})

@@ -9,6 +9,7 @@ import onnx
 
 from hwgen.formats import Arithmetic, Block, Float, Int
 from hwgen.formats.names import Format
+from hwgen.frontend import ops_functions
 from hwgen.frontend.convert.prepare import LINEAR
 from hwgen.frontend.convert.scaling import scaled
 from hwgen.frontend.convert.strip import MOVES
@@ -16,7 +17,7 @@ from hwgen.frontend.editor import Editor, kind
 
 BINARY = frozenset({"Add", "Sub", "Mul"})
 POOLS = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})
-FUNCTIONS = frozenset({"Sigmoid", "Tanh", "LeakyRelu", "HardSigmoid", "HardSwish", "Abs"})
+FUNCTIONS = frozenset(ops_functions.LOWER)
 NORMS = frozenset(
     {
         "LayerNormalization",
