@@ -148,7 +148,8 @@ def _approximate(node: Requantize, x: np.ndarray) -> np.ndarray:
 
 
 def _add(node: Add, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Elementwise."""
+    """Elementwise, of rows in one order, whatever the axes they are counted along."""
+    b = b.reshape(a.shape)
     terms = [(a, np.array(node.scale[0], dtype=object)), (b, np.array(node.scale[1], dtype=object))]
     rounded = affine_round(terms, np.array(node.offset, dtype=object))
     return np.clip(rounded + node.zero_point, node.low, node.high)
