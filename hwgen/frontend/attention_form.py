@@ -19,7 +19,8 @@ FEW_KEYS = 32  # for which 8 bits of a weight are enough
 MOST_WEIGHT_BITS = 16
 EXACT_BITS = 48  # of a product that is summed as it is
 GRID_BITS = 32  # of a product that is not
-ERROR = 1.0  # of exponential and reciprocal, in units of their last place
+# Errors of exponential and reciprocal, in units of their last place, up to so many bits of weights.
+ERRORS = ((12, 1.0), (MOST_WEIGHT_BITS, 4.0))
 LOG2E = Fraction(math.log2(math.e))
 
 
@@ -84,11 +85,12 @@ def attention_form(
     and, where they are not the default, zero, arithmetic, both grids, and `bias` in units of the
     scores, which belongs to the node's `Mask`.
 
-    Errors, with W = weight_bits and F = fraction (8 or 12): scores, of those that differ by less
-    than W + 1 in log2, by 2**-F * 5/4 against each other (a bias 1/2 more, a grid 1/2 more); a
-    weight by 2**(2 - W) of itself, of floats by a unit in their last place, and then by 2**(1 - W)
-    of the largest weight; the quotient by 2**(1 - W) of itself, and by a half of its unit. That
-    unit is 1/16 of v's (of floats: 2**-(W + 6) of the power of two of the reach of v).
+    Errors, with W = weight_bits, F = fraction (8 or 12), e = 2 for W up to 12, else 4: scores, of
+    those that differ by less than W + 1 in log2, by 2**-F * 5/4 against each other (a bias 1/2
+    more, a grid 1/2 more); a weight by 2**(e - W) of itself, of floats by a unit in their last
+    place, and then by 2**(1 - W) of the largest weight; the quotient by 2**(e - W) of itself, and
+    by a half of its unit. That unit is 1/16 of v's (of floats: 2**-(W + 6) of the power of two of
+    the reach of v).
     """
     widest = max(x.fmt.bits for x in (q, k, v))
     w = bits or weight_bits(widest, keys)
@@ -111,7 +113,7 @@ def attention_form(
     fields["exponential"] = _exponential(w, fraction, arithmetic)
     rest = min(w + 2, MOST_WEIGHT_BITS)
     top = w + 2
-    fields["reciprocal"] = interpolation(lambda x: 2.0**top / (1 + x / 2.0**rest), rest, ERROR)
+    fields["reciprocal"] = interpolation(lambda x: 2.0**top / (1 + x / 2.0**rest), rest, _error(w))
     step = _quotient(arithmetic, fields, v, w, top, keys)
     scale = Fraction(2) ** step * v.scale
     return AttentionForm(fields=fields, scale=scale, offset=-v.scale * v.zero)
@@ -154,9 +156,13 @@ def _multiplier(name: str, per_step: Fraction, reach: float, matter: int) -> tup
     return multiplier, shift
 
 
+def _error(w: int) -> float:
+    return next(error for most, error in ERRORS if w <= most)
+
+
 def _exponential(w: int, fraction: int, arithmetic: Arithmetic | None) -> Interpolation:
     """2**(f / 2**fraction) as a weight or as a mantissa, never beyond either."""
-    error = ERROR
+    error = _error(w)
     low, high, size, first = 1 << w - 1, (1 << w) - 1, 1 << w - 1, 0
     if arithmetic is not None:
         size = 1 << arithmetic.x.man

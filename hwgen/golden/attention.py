@@ -28,8 +28,8 @@ def attention(
 
     Errors against softmax in real numbers, for the integers of `frontend.attention_form`, values of
     magnitudes up to r and n attended keys, with W = weight_bits and F = fraction: at most
-    2 * r * ((n + 2) * 2**(1 - W) + 2**-F + 2 * s) + r * 2**(2 - W), where s = 2**(2 - W), or
-    2**-m of floats with m bits of mantissa, which are then rounded as ever. Of normal random
+    2 * r * ((n + 2) * 2**(1 - W) + 2**-F + 2 * s) + r * 2**(4 - W), where s = 2**(2 - W), above 12
+    bits 2**(4 - W), or 2**-m of floats with m bits of mantissa. Of normal random
     numbers the root mean square is below r * 2**-8 for int8, 2**-15 for int16, 2**-7 for e4m3fn,
     2**-6 for e5m2, 2**-11 for bf16 and 2**-14 for fp16.
     """

@@ -289,8 +289,8 @@ def worst(node: Attention, keys: int) -> float:
     """The bound in the golden function's docstring."""
     w, mantissa = node.weight_bits, node.arithmetic.x.man if node.arithmetic else None
     lost = (keys + 2) * 2.0 ** (1 - w) + 2.0**-node.fraction
-    step = 2.0 ** (2 - w) if mantissa is None else 2.0**-mantissa
-    return 2 * (lost + 2 * step) + 2.0 ** (2 - w)
+    step = 2.0 ** ((2 if w <= 12 else 4) - w) if mantissa is None else 2.0**-mantissa
+    return 2 * (lost + 2 * step) + 2.0 ** (4 - w)
 
 
 # The most that the root mean square of the errors over the reach of v may be: about 1.5 times the
