@@ -26,7 +26,8 @@ FLOAT = (
     "Unsqueeze Expand Cast Constant Identity Dropout Upsample Resize Scaler ConvTranspose "
     "DepthToSpace Min Max Abs Neg Shape Gather ConstantOfShape Where Range Conv Gemm MatMul Relu "
     "Clip MaxPool AveragePool GlobalAveragePool ReduceMean BatchNormalization Flatten Reshape "
-    "Transpose Softmax ArgMax"
+    "Transpose Softmax ArgMax ThresholdedRelu Erf Gelu Swish Mish Softplus Softsign Elu Selu Celu "
+    "Exp Log Sqrt Reciprocal Sin Cos Atan Sinh Cosh Asinh Floor Ceil Round Sign Pow"
 )
 OPS = tuple(f"{QUANTIZED} {FLOAT}".split())
 ALIKE = ("Mul", "Sub", "Add", "Div", "Min", "Max", "Concat")  # every input is an activation

@@ -22,7 +22,13 @@ MONOTONE: dict[str, dict] = {
     "Tanh": {},
     "LeakyRelu": {"alpha": 0.13},
     "HardSigmoid": {"alpha": 0.3, "beta": 0.4},
+    "Erf": {},
+    "Softsign": {},
+    "Elu": {"alpha": 0.8},
+    "Exp": {},
 }
+# What a code of the result is worth: 1/130 suits those that stay within 1.
+SCALES = {"LeakyRelu": 0.1537, "Elu": 0.1, "Exp": 0.2}
 SIZE = (3, 6, 5)
 
 
@@ -41,7 +47,7 @@ def kinds(proto) -> list[str]:
 def test_functions_of_sums(op: str, factors: tuple, dtype) -> None:
     b = Builder()
     y = b.op(op, sums(b, factors), **MONOTONE[op])
-    scale = 0.1537 if op == "LeakyRelu" else 1 / 130
+    scale = SCALES.get(op, 1 / 130)
     proto = b.model(b.quantize(y, scale, -20 if dtype == np.int8 else 110, dtype))
     check(proto, SIZE)
     assert kinds(proto) == ["Window", "Linear", "MultiThreshold"]

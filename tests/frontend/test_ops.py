@@ -53,10 +53,10 @@ def test_16_bits(op: str, dtype, zero: int) -> None:
         y = b.op("Tanh", y)
     else:
         y = b.op(op, y, kernel_shape=[2, 2], strides=[2, 2])
-    # float32, with 24 bits, decides more ties of 16-bit codes by its own rounding.
-    check(
-        b.model(b.quantize(y, 0.07 if op == "Conv" else 3.1e-4, zero, dtype)), (3, 6, 5), most=0.02
-    )
+    y = b.quantize(y, 0.07 if op == "Conv" else 3.1e-4, zero, dtype)
+    # float32, with 24 bits, decides more ties of 16-bit codes by its own rounding; straight lines
+    # are within a code.
+    check(b.model(y), (3, 6, 5), most=0.1 if op == "Tanh" else 0.02)
 
 
 CONVS = {

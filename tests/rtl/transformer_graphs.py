@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 
 import numpy as np
 
 from hwgen.config import Config
 from hwgen.formats import Int
+from hwgen.frontend.normalize_form import normalize_form
+from hwgen.frontend.target import Target
 from hwgen.ir import (
     Curve,
     Embed,
@@ -101,6 +104,17 @@ def normalize(seed: int) -> Graph:
     return alone(node, x, y, cycles=rows * -(-channels // lanes), lanes=port)
 
 
+def precise(seed: int) -> Graph:
+    """Results of 16 bits: a root with a memory file of its own."""
+    r = np.random.default_rng(seed)
+    rows, channels = 4, 20
+    target = Target(Fraction(1, 4096), -5, Int(16))
+    gamma, beta = r.normal(1, 0.3, channels), r.normal(0, 1, channels)
+    fields = normalize_form(seed == 0, Fraction(1, 3000), 77, 1e-5, gamma, beta, target)
+    x, y = Tensor((rows, channels), Int(16)), Tensor((rows, channels), Int(16))
+    return alone(having(Normalize, **fields), x, y, cycles=rows * 5)
+
+
 def softmax(seed: int) -> Graph:
     """Rows whose weights all count and rows of which one counts."""
     rows, channels, lanes = [(5, 7, 3), (3, 12, 1), (6, 8, 8), (9, 1, 1), (4, 24, 5)][seed]
@@ -142,6 +156,7 @@ CASES = {
     ],
     "normalized": [
         *((normalize, seed) for seed in range(6)),
+        *((precise, seed) for seed in range(2)),
         *((softmax, seed) for seed in range(5)),
     ],
 }
