@@ -9,7 +9,7 @@ from amaranth.hdl import Shape, signed, unsigned
 from amaranth.lib import data, wiring
 
 from hwgen.errors import ModelError
-from hwgen.formats import Int
+from hwgen.formats import Int, int_holding
 from hwgen.ir import Attention, Tensor
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate
@@ -68,7 +68,7 @@ class Plan:
         fmt = self.q.fmt
         if self.node.arithmetic is not None or not self.node.zero:
             return fmt
-        return Int(fmt.bits + 1)
+        return int_holding(fmt.min - self.node.zero, fmt.max - self.node.zero)
 
     @property
     def weight_fmt(self):

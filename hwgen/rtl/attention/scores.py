@@ -53,7 +53,6 @@ class ScoresUnit(wiring.Component):
         self._take(m, ce, go, step, schedule)
         keys, queries = self._read(m, ce, go, step, schedule)
         flags = go, (step == 0), (step < plan.depth), step_last
-        bank = Signal(plan.score_bank)
         facts = [schedule.control.as_value(), schedule.allowed]
         if plan.bias_bits:
             facts.append(schedule.bias)
@@ -62,15 +61,16 @@ class ScoresUnit(wiring.Component):
             facts = [register(m, ce, f, "fact") for f in facts]
         valid, first, useful, last = flags
         dots = self._dots(m, ce, keys, queries)
+        # Parts of one wide signal take long to convert: a signal for each score.
+        scores = [Signal(plan.score_shape, name=f"score{lane}") for lane in range(plan.lanes)]
         with m.If(ce):
             m.d.sync += self.o.valid.eq(valid & last)
             with m.If(valid & useful):
-                for lane, dot in enumerate(dots):
-                    m.d.sync += bank.scores[lane].eq(Mux(first, 0, bank.scores[lane]) + dot)
-            m.d.sync += [bank.control.eq(facts[0]), bank.allowed.eq(facts[1])]
-            if plan.bias_bits:
-                m.d.sync += bank.bias.eq(facts[2])
-        m.d.comb += self.o.payload.eq(bank)
+                m.d.sync += [
+                    s.eq(Mux(first, 0, s) + dot) for s, dot in zip(scores, dots, strict=True)
+                ]
+        control, *rest = (register(m, ce, fact, "fact") for fact in facts)
+        m.d.comb += self.o.payload.as_value().eq(Cat(control, *scores, *rest))
         return m
 
     def _take(self, m: Module, ce, go, step, schedule: Schedule) -> None:

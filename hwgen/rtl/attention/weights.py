@@ -30,7 +30,7 @@ class Bank:
         self.ready = ce & (left <= 1)
         part = len(padded[0]) * plan.units
         with m.If(ce):
-            m.d.sync += held.eq(held >> part)
+            m.d.sync += held.eq(held[part:])
             with m.If(left != 0):
                 m.d.sync += left.eq(left - 1)
         with m.If(take):
@@ -141,9 +141,8 @@ class ExponentsUnit(wiring.Component):
             payload.top.eq(Mux(known & (~any_top | (before > top)), before, top)),
             payload.allowed.eq(Cat(held[k * width + width - 1] for k in range(plan.lanes))),
         ]
-        m.d.comb += [
-            payload.t[k].eq(held[k * width : (k + 1) * width - 1]) for k in range(plan.lanes)
-        ]
+        t = Cat(held[k * width : (k + 1) * width - 1] for k in range(plan.lanes))
+        m.d.comb += payload.t.as_value().eq(t)
         rise, most = Signal(unsigned(plan.top_shape.width)), (1 << plan.down_bits) - 1
         m.d.comb += [
             rise.eq(Mux(known, payload.top - before, 0)),
@@ -195,11 +194,8 @@ class WeightsUnit(wiring.Component):
             with m.If(valid):
                 m.d.sync += total.eq(base + steps)
         out = self.o.payload
-        width = plan.weight_fmt.bits
         m.d.comb += [
-            out.weights[k].eq(held[k * width : (k + 1) * width]) for k in range(plan.lanes)
-        ]
-        m.d.comb += [
+            out.weights.as_value().eq(held),
             out.control.eq(register(m, ce, control, "control")),
             out.down.eq(register(m, ce, down, "down")),
             out.sum.eq(total),
