@@ -269,8 +269,9 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     needs = [taken(0, depth), taken(1, depth), taken(1, width)]
     if node.stateful:
         needs.append(np.ones_like(needs[0]))
-    banks = -(-node.lanes // -(-node.lanes // steps))
-    latency = steps + 2 * banks + 20 + (node.simd - 1).bit_length() + (node.lanes - 1).bit_length()
+    units = -(-node.lanes // steps)
+    banks = 2 * -(-node.lanes // units) + 2 * (units - 1).bit_length()
+    latency = steps + banks + 21 + (node.simd - 1).bit_length() + (node.lanes - 1).bit_length()
     latency += sum(4 if f.rest_bits else 2 for f in (node.exponential, node.reciprocal))
     return [Process(np.array(needs), taken(2, width), latency)]
 

@@ -113,6 +113,11 @@ class Plan:
         return signed(self.t_shape.width - self.node.fraction)
 
     @property
+    def levels(self) -> int:
+        """Of a tree that joins what the units compute at once."""
+        return (self.units - 1).bit_length()
+
+    @property
     def sum_bits(self) -> int:
         """Bits of l."""
         return self.node.weight_bits + 1 + self.node.slots.bit_length()
@@ -188,8 +193,8 @@ class Plan:
         output."""
         node = self.node
         scores = 3 + Dot.latency(self.simd)
-        exponents = self.parts_of_bank + 4
-        weights = self.parts_of_bank + 3 + Interpolate.latency(node.exponential)
+        exponents = self.parts_of_bank + 4 + self.levels
+        weights = self.parts_of_bank + 3 + self.levels + Interpolate.latency(node.exponential)
         values = 3 + Dot.latency(self.lanes)
-        quotient = 5 + Interpolate.latency(node.reciprocal)
+        quotient = 6 + Interpolate.latency(node.reciprocal)
         return self.steps - 1 + scores + exponents + weights + values + quotient

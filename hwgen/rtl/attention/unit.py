@@ -77,6 +77,8 @@ class AttentionUnit(wiring.Component):
     def _waiting(self) -> int:
         """Words of values between their visit's scores and its sums."""
         plan, node = self._plan, self._plan.node
-        latency = 16 + Dot.latency(plan.simd) + Interpolate.latency(node.exponential)
+        latency = (
+            16 + 2 * plan.levels + Dot.latency(plan.simd) + Interpolate.latency(node.exponential)
+        )
         visits = 5 + -(-latency // plan.steps)
         return visits * plan.width

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal, signed
+from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
@@ -10,13 +10,14 @@ from amaranth.lib.wiring import In, Out
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate, interpolate
 from hwgen.rtl.attention.plan import Plan
+from hwgen.rtl.rows import delayed, shifted
 from hwgen.rtl.stream import WordSignature, register
 
 
 class ValuesUnit(wiring.Component):
     """o[e] = (o[e] >> rise) + sum over j of p[j] * v[j, e], and y[e] = o[e] / l of the last visits.
 
-    A value row goes into the ring while the first visit is summed. Latency: from a bank 8 cycles,
+    A value row goes into the ring while the first visit is summed. Latency: from a bank 9 cycles,
     those of a Dot and of the reciprocal to the first word. Initiation interval: `steps` cycles per
     visit.
 
@@ -125,31 +126,18 @@ class ValuesUnit(wiring.Component):
         """(o * reciprocal + half) >> shift, clamped; the shift follows the sum's leading one."""
         plan, node = self._plan, self._plan.node
         bits, least = node.reciprocal.bits, node.weight_bits - 1
-        options = range(least, plan.sum_bits)
-        log2, below = Signal(range(plan.sum_bits + 1)), Signal(bits)
-        for k in options:  # the last that holds counts
+        places, below = Signal(range(plan.sum_bits - least)), Signal(bits)
+        for k in range(least, plan.sum_bits):  # the last that holds counts
             with m.If((k == least) | total[k]):
                 at = (total << bits)[k : k + bits]
-                m.d.comb += [log2.eq(k), below.eq(at)]
-        flags = [register(m, ce, v, "flag") for v in (valid, log2, *sums)]
+                m.d.comb += [places.eq(k - least), below.eq(at)]
+        latency = 1 + Interpolate.latency(node.reciprocal)
         reciprocal = interpolate(m, node.reciprocal, ce, register(m, ce, below, "below"))
-        for _ in range(Interpolate.latency(node.reciprocal)):
-            flags = [register(m, ce, f, "flag") for f in flags]
-        valid, log2, *sums = flags
+        places, *sums = delayed(m, ce, latency, places, *sums)
         products = [register(m, ce, s.as_signed() * reciprocal, "product") for s in sums]
-        valid, log2 = (register(m, ce, v, "flag") for v in (valid, log2))
-        width = len(products[0])
-        quotients = []
-        for product in products:
-            quotient = Signal(signed(width + 1), name="quotient")
-            with m.Switch(log2):
-                for k in options:
-                    shift = k + node.up
-                    rounded = (product + (1 << shift - 1)) >> shift
-                    with m.Case(k):
-                        m.d.comb += quotient.eq(rounded)
-            quotients.append(register(m, ce, quotient, "quotient"))
-        valid = register(m, ce, valid, "flag")
+        places = register(m, ce, places, "places")
+        quotients = [shifted(m, ce, p, places, least + node.up) for p in products]
+        (valid,) = delayed(m, ce, latency + 3, valid)
         out = Signal.like(self.o.payload)
         with m.If(ce):
             m.d.sync += self.o.valid.eq(valid)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from operator import add
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, unsigned
 from amaranth.lib import data, stream, wiring
@@ -11,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from hwgen.formats import Float
 from hwgen.rtl.arith.interpolate import Interpolate, interpolate
 from hwgen.rtl.attention.plan import Plan
+from hwgen.rtl.rows import delayed, tree
 from hwgen.rtl.stream import register
 
 
@@ -87,19 +88,16 @@ class ExponentsUnit(wiring.Component):
             half = 1 << node.shift - 1
             m.d.comb += t.eq((product + (bias << node.shift) + half) >> node.shift)
             entries.append((register(m, ce, t, "t_rounded"), register(m, ce, rest[0], "allowed")))
-        flags = [register(m, ce, f, "flag") for f in flags]
-        entries, some, most, flags = self._most(m, ce, entries, flags)
-        valid, first, last, control = flags
-        held = collect(m, plan, ce, valid, [Cat(t, allowed) for t, allowed in entries], "bank")
-        top, any_top = Signal(plan.top_shape), Signal()
-        bigger = Mux(first | ~any_top | (some & (most > top)), most, top)
+        most = self._most(m, ce, entries)
+        entries = delayed(m, ce, 1 + plan.levels, *(Cat(entry) for entry in entries))
+        valid, first, last, control = delayed(m, ce, 2 + plan.levels, *flags)
+        held = collect(m, plan, ce, valid, entries, "bank")
+        top = Signal(plan.top_shape)
         with m.If(ce):
             m.d.sync += self.o.valid.eq(valid & last)
-            with m.If(valid):
-                m.d.sync += any_top.eq(some | (any_top & ~first))
-                with m.If(some | first):
-                    m.d.sync += top.eq(bigger)
-        self._hand_on(m, held, top, any_top, register(m, ce, control, "control"))
+            with m.If(valid & (first | (most > top))):
+                m.d.sync += top.eq(most)
+        self._hand_on(m, held, top, register(m, ce, control, "control"))
         return m
 
     def _words(self) -> list:
@@ -113,43 +111,38 @@ class ExponentsUnit(wiring.Component):
             words.append(Cat(word))
         return words
 
-    def _most(self, m: Module, ce, entries: list, flags: list) -> tuple:
-        """The largest n of those handed out, and whether there is any."""
-        fraction = self._plan.node.fraction
-        pairs = [(allowed, t[fraction:].as_signed()) for t, allowed in entries]
-        while len(pairs) > 1:
-            level = []
-            for k in range(0, len(pairs) - 1, 2):
-                (a, n), (b, o) = pairs[k : k + 2]
-                larger = Signal(self._plan.top_shape, name="larger")
-                m.d.comb += larger.eq(Mux(a & (~b | (n > o)), n, o))
-                level.append((a | b, larger))
-            pairs = level + pairs[len(pairs) - len(pairs) % 2 :]
-        some, most = (register(m, ce, v, "most") for v in pairs[0])
-        entries = [tuple(register(m, ce, v, "entry") for v in entry) for entry in entries]
-        return entries, some, most, [register(m, ce, f, "flag") for f in flags]
+    def _most(self, m: Module, ce, entries: list) -> Signal:
+        """The largest n of those handed out."""
+        low = self._plan.node.fraction
+        values = [Mux(allowed, t[low:].as_signed(), self._nothing) for t, allowed in entries]
+        values = [register(m, ce, value, "n") for value in values]
+        return tree(m, ce, values, lambda a, b: Mux(a > b, a, b))
 
-    def _hand_on(self, m: Module, held, top, any_top, control) -> None:
+    @property
+    def _nothing(self) -> Const:
+        """What is less than every n: the exponent before the first key."""
+        shape = self._plan.top_shape
+        return Const(-(1 << shape.width - 1), shape)
+
+    def _hand_on(self, m: Module, held, top, control) -> None:
         """The bank, and by how much the exponent rose since the visit before."""
         plan, payload = self._plan, self.o.payload
-        before, any_before = Signal(plan.top_shape), Signal()
-        known = Signal()
+        last, before = Signal(plan.top_shape), Signal(plan.top_shape)
         width = plan.t_shape.width + 1
-        m.d.comb += [
-            payload.control.eq(control),
-            known.eq(any_before & ~payload.control.first),
-            payload.top.eq(Mux(known & (~any_top | (before > top)), before, top)),
-            payload.allowed.eq(Cat(held[k * width + width - 1] for k in range(plan.lanes))),
-        ]
         t = Cat(held[k * width : (k + 1) * width - 1] for k in range(plan.lanes))
-        m.d.comb += payload.t.as_value().eq(t)
+        # From nothing it rises by anything: there are no sums yet.
         rise, most = Signal(unsigned(plan.top_shape.width)), (1 << plan.down_bits) - 1
         m.d.comb += [
-            rise.eq(Mux(known, payload.top - before, 0)),
+            payload.control.eq(control),
+            payload.t.as_value().eq(t),
+            payload.allowed.eq(Cat(held[k * width + width - 1] for k in range(plan.lanes))),
+            before.eq(Mux(payload.control.first, self._nothing, last)),
+            payload.top.eq(Mux(before > top, before, top)),
+            rise.eq(payload.top - before),
             payload.down.eq(Mux(rise > most, most, rise)),
         ]
         with m.If(self.o.valid & self.o.ready):
-            m.d.sync += [before.eq(payload.top), any_before.eq(known | any_top)]
+            m.d.sync += last.eq(payload.top)
 
 
 class WeightsUnit(wiring.Component):
@@ -180,13 +173,13 @@ class WeightsUnit(wiring.Component):
         with m.If(take):
             m.d.sync += [control.eq(payload.control), down.eq(payload.down), top.eq(payload.top)]
         flags = [bank.valid, bank.first, bank.last, control.as_value(), down]
-        for _ in range(Interpolate.latency(node.exponential) + 1):
-            flags = [register(m, ce, f, "flag") for f in flags]
         weights = [self._weight(m, ce, entry, top) for entry in bank.entries]
-        valid, first, last, control, down = flags
+        steps = tree(m, ce, [self._steps(p) for p in weights], add)
+        weights = delayed(m, ce, plan.levels, *weights)
+        latency = 1 + Interpolate.latency(node.exponential) + plan.levels
+        valid, first, last, control, down = delayed(m, ce, latency, *flags)
         held = collect(m, plan, ce, valid, weights, "bank")
         total, base = Signal(plan.sum_bits), Signal(plan.sum_bits)
-        steps = reduce(lambda a, b: a + b, [self._steps(p) for p in weights])
         begins = data.View(plan.control, control).first
         m.d.comb += base.eq(Mux(first, Mux(begins, 0, total >> down), total))
         with m.If(ce):
