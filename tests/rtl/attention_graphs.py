@@ -50,8 +50,9 @@ def _fields(weight_bits: int, fraction: int, up: int, low: int, high: int) -> di
     }
 
 
-def _integers(bits: int, q: Tensor, k: Tensor, v: Tensor, lanes: int, simd: int, **fields) -> Graph:
+def _integers(bits: int, *inputs: Tensor, lanes: int, simd: int, **fields) -> Graph:
     """Attention of integers, whose scores spread over some powers of two."""
+    q, _, v, *_ = inputs
     less = 4
     ends = (-(1 << bits - 1)) << less, ((1 << bits - 1) - 1) << less
     y = Tensor((q.rows, v.channels * fields["heads"] // fields["groups"]), Int(bits + less))
@@ -63,7 +64,7 @@ def _integers(bits: int, q: Tensor, k: Tensor, v: Tensor, lanes: int, simd: int,
         multiplier=spread.numerator,
         shift=spread.denominator.bit_length() - 1,
     )
-    return alone(node, q, k, v, y, nodes={"node": {"lanes": lanes, "simd": simd}})
+    return alone(node, *inputs, y, nodes={"node": {"lanes": lanes, "simd": simd}})
 
 
 def band(seed: int) -> Graph:
@@ -75,9 +76,8 @@ def band(seed: int) -> Graph:
     q, k, v = (Tensor(size, fmt) for size, fmt in zip(sizes, fmts, strict=True))
     slots = keys if left >= rows - 1 else leading + left + right + 1
     fields = {"heads": heads, "groups": groups, "left": left, "right": right}
-    return _integers(
-        bits, q, k, v, lanes, simd, **fields, leading=leading, slots=slots, zero=seed % 3
-    )
+    more = {"leading": leading, "slots": slots, "zero": seed % 3}
+    return _integers(bits, q, k, v, lanes=lanes, simd=simd, **fields, **more)
 
 
 def masked(seed: int) -> Graph:
@@ -91,7 +91,17 @@ def masked(seed: int) -> Graph:
     q, k, v = (Tensor(size, Int(8)) for size in sizes)
     fields = {"heads": heads, "groups": groups, "left": keys, "right": keys - 1, "slots": keys}
     mask = Mask(allowed=allowed, bias=bias)
-    return _integers(8, q, k, v, lanes, simd, **fields, mask=mask)
+    return _integers(8, q, k, v, lanes=lanes, simd=simd, **fields, mask=mask)
+
+
+def sequences(seed: int) -> Graph:
+    """A row a sample: the first keys of a sequence stay, others expire, none outlives it."""
+    leading, left, lanes = [(0, 2, 3), (2, 1, 4), (1, 0, 2)][seed]
+    q, k, v = (Tensor((1, width), Int(8)) for width in (8, 4, 4))
+    end = Tensor((1, 1), Int(1, signed=False))
+    fields = {"heads": 2, "groups": 1, "left": left, "right": 0, "leading": leading}
+    fields |= {"slots": leading + left + 1, "stateful": True, "zero": 200}
+    return _integers(8, q, k, v, end, lanes=lanes, simd=1 + seed // 2, **fields)
 
 
 def floats(seed: int) -> Graph:
@@ -136,5 +146,6 @@ def floats(seed: int) -> Graph:
 CASES = {
     "attention": [(band, k) for k in range(len(BANDS))],
     "masks": [(masked, k) for k in range(len(MASKS))],
+    "sequences": [(sequences, k) for k in range(3)],
     "attention_floats": [(floats, k) for k in range(len(FLOATS))],
 }

@@ -88,16 +88,28 @@ class Plan:
             ),
         )
 
+    @cached_property
+    def _scores(self) -> tuple[int, int]:
+        """The least and the largest s there can be."""
+        node, fmt = self.node, self.q.fmt
+        if node.arithmetic is not None:
+            return _many(self.depth, self.dot_shapes[0])
+        return _products((fmt.min - node.zero, fmt.max - node.zero), self.k, self.depth * self.simd)
+
     @property
     def score_shape(self) -> Shape:
         """Of s."""
-        return signed(self.dot_shapes[0].width + 1 + (self.depth - 1).bit_length())
+        return _signed(*self._scores)
 
     @property
     def t_shape(self) -> Shape:
         """Of t."""
-        bits = self.score_shape.width + self.node.multiplier.bit_length() - self.node.shift + 1
-        return signed(max(bits, self.bias_bits, self.node.fraction) + 2)
+        node, mask = self.node, self.node.mask
+        low, high = sorted(s * node.multiplier + (1 << node.shift - 1) for s in self._scores)
+        low, high = low >> node.shift, high >> node.shift
+        if mask is not None and mask.bias is not None:
+            low, high = low + int(mask.bias.min()), high + int(mask.bias.max())
+        return signed(max(_signed(low, high).width, node.fraction + 1))
 
     @property
     def bias_bits(self) -> int:
@@ -119,13 +131,17 @@ class Plan:
 
     @property
     def sum_bits(self) -> int:
-        """Bits of l."""
-        return self.node.weight_bits + 1 + self.node.slots.bit_length()
+        """Bits of l; weights of floats reach 1."""
+        most = (1 << self.node.weight_bits) - (self.node.arithmetic is None)
+        return (self.node.slots * most).bit_length()
 
     @property
     def output_shape(self) -> Shape:
         """Of o."""
-        return signed(self.dot_shapes[1].width + 1 + self.node.slots.bit_length())
+        node = self.node
+        if node.arithmetic is not None:
+            return _signed(*_many(node.chunks, self.dot_shapes[1]))
+        return _signed(*_products((0, self.weight_fmt.max), self.v, node.slots))
 
     @property
     def down_bits(self) -> int:
@@ -198,3 +214,19 @@ class Plan:
         values = 3 + Dot.latency(self.lanes)
         quotient = 6 + Interpolate.latency(node.reciprocal)
         return self.steps - 1 + scores + exponents + weights + values + quotient
+
+
+def _signed(low: int, high: int) -> Shape:
+    """The signed shape of all integers of [low, high]."""
+    return signed(1 + max((low if low >= 0 else ~low).bit_length(), high.bit_length()))
+
+
+def _products(x: tuple[int, int], y: Tensor, count: int) -> tuple[int, int]:
+    """The least and the largest sum of so many products."""
+    ends = [count * a * b for a in x for b in (y.fmt.min, y.fmt.max)]
+    return min(ends), max(ends)
+
+
+def _many(count: int, shape: Shape) -> tuple[int, int]:
+    """The least and the largest sum of so many integers of a signed shape."""
+    return -count << shape.width - 1, count * ((1 << shape.width - 1) - 1)

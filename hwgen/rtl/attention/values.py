@@ -126,7 +126,7 @@ class ValuesUnit(wiring.Component):
         """(o * reciprocal + half) >> shift, clamped; the shift follows the sum's leading one."""
         plan, node = self._plan, self._plan.node
         bits, least = node.reciprocal.bits, node.weight_bits - 1
-        places, below = Signal(range(plan.sum_bits - least)), Signal(bits)
+        places, below = Signal(range(max(2, plan.sum_bits - least))), Signal(bits)
         for k in range(least, plan.sum_bits):  # the last that holds counts
             with m.If((k == least) | total[k]):
                 at = (total << bits)[k : k + bits]
