@@ -184,6 +184,31 @@ def test_positions_in_hardware() -> None:
             session.step(given[0][:3])
 
 
+@pytest.mark.model
+def test_attention() -> None:
+    """A decoder, word by word: keys and values of one sequence are gone in the next."""
+    stem = str(Path(__file__).parent.parent / "models" / "transformers" / "decoder")
+    with np.load(f"{stem}.npz") as data:
+        words = data["inputs"]
+    model = hwgen.compile(f"{stem}_script14.onnx", arith="int8", calibrate=words).model
+    design = hwgen.compile(model, stream=True)
+    given = [*words[:3], words[3][:1], words[4][:5], words[5]]
+    result = design.simulate(given)
+    assert result.mismatch is None
+    assert result.interval <= design.predicted.interval  # fewer keys than slots
+    assert result.latency <= design.predicted.latency
+    assert design.simulate(given, stall=5).mismatch is None
+    alone = [only(design.golden([x]))[0] for x in given]
+    equal(only(result.outputs), alone)
+    whole, step = only(hwgen.compile(model).golden(words[:3])), np.ptp(alone[0]) / 255
+    assert np.abs(whole - np.stack(alone[:3])).max() < 4 * step
+    with design.session() as session:
+        for word, expected in zip(words[5], alone[-1], strict=True):
+            np.testing.assert_array_equal(only(session.step([word]))[0], expected)
+        with pytest.raises(InputError, match=r"has 9 rows; .* bounds it to 8"):
+            session.step(words[5][:1])
+
+
 # --- what can't stream ---------------------------------------------------------------------------
 
 

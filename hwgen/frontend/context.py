@@ -185,11 +185,18 @@ class Context:
 
     def order(self, stream: Stream) -> tuple[int, ...]:
         """The axes of a value, without the batch's, from the outermost in its stream to the
-        innermost: as in ONNX, or with the channels last."""
-        rank = len(sample_shape(stream.ids))
+        innermost; where elements lie in no such order, as in ONNX with the channels last."""
+        shape = sample_shape(stream.ids)
+        axes = tuple(range(len(shape)))
         places = self.positions(stream)
-        straight = places is None or bool((np.diff(places.ravel()) > 0).all())
-        return tuple(range(rank)) if straight or rank < 2 else (*range(1, rank), 0)
+        if places is None or len(shape) < 2:
+            return axes
+        places = places.reshape(shape)
+        steps = [np.diff(places, axis=k).ravel()[:1] for k in axes]
+        by_step = sorted(axes, key=lambda k: -int(steps[k][0]) if steps[k].size else -places.size)
+        found = (axes, (*axes[1:], 0), tuple(by_step))
+        increasing = (o for o in found if (np.diff(places.transpose(o).ravel()) > 0).all())
+        return next(increasing, found[1])
 
     def whole(self, stream: Stream, name: str) -> Stream:
         """All elements of a tensor: of a new one, behind a Reorder, where the stream is only a
@@ -198,7 +205,10 @@ class Context:
             return stream
         axes = self.order(stream)
         ids = stream.ids.reshape(sample_shape(stream.ids)).transpose(axes)
-        tensor = self.settle(stream, ids, ids.shape, name)
+        usual = range(len(axes)), (*range(1, len(axes)), 0)
+        # What is in no order of ONNX is heads: rows of all of them.
+        size = ids.shape if axes in map(tuple, usual) else (len(ids), ids[0].size)
+        tensor = self.settle(stream, ids, size, name)
         back = np.arange(ids.size).reshape(ids.shape).transpose(np.argsort(axes))
         return Stream(tensor, back.reshape(stream.ids.shape))
 

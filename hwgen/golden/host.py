@@ -131,12 +131,12 @@ def _in_stream(port: InputPort, codes: np.ndarray) -> np.ndarray:
 
 def _samples(port: InputPort, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """(samples, *shape without its batch axis)."""
-    inner = shape[1:] if shape[:1] == (1,) and len(shape) > 1 else shape
+    inner = shape[1:] if shape[:1] == (1,) else shape
     for accepted in (inner, shape):
         if array.shape[1:] == accepted and array.ndim == len(accepted) + 1 and len(array):
             return array.reshape(len(array), *shape)
     raise InputError(
-        f"input {port.name!r} must have shape (samples, {', '.join(map(str, inner))}), not "
+        f"input {port.name!r} must have shape ({', '.join(map(str, ('samples', *inner)))}), not "
         f"{array.shape}"
     )
 
