@@ -42,7 +42,7 @@ def verilog(graph: Graph) -> dict[str, str]:
     if library.files:
         text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
     # Names of the modules that units share.
-    text = re.sub(r"hwgen_(?=(rom|dot|add|fma|interpolate)(_|\b))", f"{name}_", text)
+    text = re.sub(r"hwgen_(?=(rom|dot|lane|add|fma|interpolate)(_|\b))", f"{name}_", text)
     return {f"{name}.v": text, **library.files}
 
 

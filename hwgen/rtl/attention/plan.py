@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cached_property
 
 from amaranth.hdl import Shape, signed, unsigned
-from amaranth.lib import data, wiring
+from amaranth.lib import data
 
 from hwgen.errors import ModelError
 from hwgen.formats import Int, int_holding
 from hwgen.ir import Attention, Tensor
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate
-from hwgen.rtl.arith.sums import module_name
 
 
 class Plan:
@@ -45,22 +43,15 @@ class Plan:
         if self.expires and ring != node.left + node.right + 1:
             raise ModelError(f"{node.name}: {ring} slots do not hold its window")
 
-    @cached_property
-    def key_dot(self) -> tuple[str, Callable[[], wiring.Component]]:
-        """The module of a score: its name, and what makes it."""
-        return self._dot(self.query_fmt, self.k.fmt, self.simd, self.node.score_grid)
+    @property
+    def key_words(self) -> int:
+        """Words of keys in a lane."""
+        return self.node.chunks * self.node.groups * self.depth
 
-    @cached_property
-    def value_dot(self) -> tuple[str, Callable[[], wiring.Component]]:
-        """The module of a weighted sum."""
-        return self._dot(self.weight_fmt, self.v.fmt, self.lanes, self.node.value_grid)
-
-    def _dot(self, x, w, lanes: int, grid) -> tuple[str, Callable[[], wiring.Component]]:
-        arithmetic = self.node.arithmetic
-        what = f"{arithmetic or f'{x}_{w}'}_{lanes}"
-        if grid is not None:
-            what += f"_grid_{grid.exponent}_{grid.bits}"
-        return module_name("dot", what), lambda: Dot(x, w, lanes, arithmetic, grid=grid)
+    @property
+    def value_words(self) -> int:
+        """Words of values in a lane."""
+        return self.node.chunks * self.node.groups * self.width
 
     @property
     def query_fmt(self):
@@ -79,13 +70,11 @@ class Plan:
 
     @cached_property
     def dot_shapes(self) -> tuple[Shape, Shape]:
-        """Shapes of one score product's sum, and of one weighted sum."""
-        arithmetic = self.node.arithmetic
+        """Shapes of the products of a word with a query, summed, and of a weight with a value."""
+        node = self.node
         return (
-            Dot.sum_shape(self.query_fmt, self.k.fmt, self.simd, arithmetic, self.node.score_grid),
-            Dot.sum_shape(
-                self.weight_fmt, self.v.fmt, self.lanes, arithmetic, self.node.value_grid
-            ),
+            Dot.sum_shape(self.query_fmt, self.k.fmt, self.simd, node.arithmetic, node.score_grid),
+            Dot.sum_shape(self.weight_fmt, self.v.fmt, 1, node.arithmetic, node.value_grid),
         )
 
     @cached_property
@@ -140,7 +129,7 @@ class Plan:
         """Of o."""
         node = self.node
         if node.arithmetic is not None:
-            return _signed(*_many(node.chunks, self.dot_shapes[1]))
+            return _signed(*_many(node.slots, self.dot_shapes[1]))
         return _signed(*_products((0, self.weight_fmt.max), self.v, node.slots))
 
     @property

@@ -5,12 +5,13 @@ from __future__ import annotations
 from functools import reduce
 from operator import and_
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, Mux, ResetSignal, Signal
+from amaranth.hdl import Cat, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hwgen.rtl.arith.dot import Dot
+from hwgen.rtl.attention.lanes import key_lane, lane, one_hot
 from hwgen.rtl.attention.plan import Plan
 from hwgen.rtl.attention.schedule import Schedule
 from hwgen.rtl.counter import counter
@@ -51,7 +52,6 @@ class ScoresUnit(wiring.Component):
         m.submodules.schedule = schedule = self._schedule
         m.d.comb += schedule.step.eq(go & step_last)
         self._take(m, ce, go, step, schedule)
-        keys, queries = self._read(m, ce, go, step, schedule)
         flags = go, (step == 0), (step < plan.depth), step_last
         facts = [schedule.control.as_value(), schedule.allowed]
         if plan.bias_bits:
@@ -60,15 +60,10 @@ class ScoresUnit(wiring.Component):
             flags = tuple(register(m, ce, f, "flag") for f in flags)
             facts = [register(m, ce, f, "fact") for f in facts]
         valid, first, useful, last = flags
-        dots = self._dots(m, ce, keys, queries)
-        # Parts of one wide signal take long to convert: a signal for each score.
-        scores = [Signal(plan.score_shape, name=f"score{lane}") for lane in range(plan.lanes)]
+        elements = self._query(m, ce, go, step, schedule)
+        scores = self._lanes(m, ce, go, step, schedule, elements, valid & useful, first)
         with m.If(ce):
             m.d.sync += self.o.valid.eq(valid & last)
-            with m.If(valid & useful):
-                m.d.sync += [
-                    s.eq(Mux(first, 0, s) + dot) for s, dot in zip(scores, dots, strict=True)
-                ]
         control, *rest = (register(m, ce, fact, "fact") for fact in facts)
         m.d.comb += self.o.payload.as_value().eq(Cat(control, *scores, *rest))
         return m
@@ -98,30 +93,13 @@ class ScoresUnit(wiring.Component):
             self.v.valid.eq(go & needs_v),
         ]
 
-    def _read(self, m: Module, ce, go, step, schedule: Schedule) -> tuple:
-        """The keys of the visit's lanes and the query's elements, two cycles later."""
-        plan, control = self._plan, schedule.control
-        bits = plan.simd * plan.k.fmt.bits
-        depth = plan.node.chunks * plan.node.groups * plan.depth
-        m.submodules.keys = keys = Memory(shape=bits * plan.lanes, depth=depth, init=[])
-        write = keys.write_port(granularity=bits)
-        taken = go & schedule.takes_key & (step < plan.depth)
-        lanes = Cat((control.slot_lane == k) & taken for k in range(plan.lanes))
-        groups = plan.node.groups
-        m.d.comb += [
-            write.addr.eq((control.slot_chunk * groups + control.group) * plan.depth + step),
-            write.data.eq(self.i1.payload.as_value().replicate(plan.lanes)),
-            write.en.eq(lanes),
-        ]
-        place = (control.chunk * groups + control.group) * plan.depth + step
-        read = keys.read_port()
-        m.d.comb += [
-            read.addr.eq(register(m, ce, _fit(m, place, depth), "key_address")),
-            read.en.eq(ce),
-        ]
-        bits = plan.simd * plan.q.fmt.bits
-        m.submodules.query = query = Memory(shape=bits, depth=plan.depth, init=[])
+    def _query(self, m: Module, ce, go, step, schedule: Schedule) -> Signal:
+        """The query's elements without their zero point, two cycles later."""
+        plan = self._plan
+        layout = self.i0.payload.shape()
+        m.submodules.query = query = Memory(shape=layout, depth=plan.depth, init=[])
         put, get = query.write_port(), query.read_port()
+        elements = Signal(data.ArrayLayout(shape_of(plan.query_fmt), plan.simd))
         m.d.comb += [
             put.addr.eq(step),
             put.data.eq(self.i0.payload),
@@ -129,31 +107,33 @@ class ScoresUnit(wiring.Component):
             get.addr.eq(register(m, ce, _fit(m, step, plan.depth), "query_address")),
             get.en.eq(ce),
         ]
-        return read.data, get.data
+        m.d.comb += [elements[k].eq(get.data[k] - plan.node.zero) for k in range(plan.simd)]
+        return elements
 
-    def _dots(self, m: Module, ce, keys, queries) -> list[Signal]:
-        """An instance of one module for each lane."""
-        plan = self._plan
-        word = data.View(self.i0.payload.shape(), queries)
-        fmt = plan.query_fmt
-        elements = Signal(data.ArrayLayout(shape_of(fmt), plan.simd))
-        zero = 0 if plan.node.arithmetic is not None else plan.node.zero
-        m.d.comb += [elements[k].eq(word[k] - zero) for k in range(plan.simd)]
-        bits = plan.simd * plan.k.fmt.bits
-        found = []
-        for lane in range(plan.lanes):
-            out = Signal(plan.dot_shapes[0], name=f"dot{lane}")
-            m.submodules[f"dot{lane}"] = Instance(
-                plan.key_dot[0],
-                i_clk=ClockSignal(),
-                i_rst=ResetSignal(),
-                i_i_ce=ce,
-                i_i_x=elements.as_value(),
-                i_i_w=keys[lane * bits : (lane + 1) * bits],
-                o_o=out,
-            )
-            found.append(out)
-        return found
+    def _lanes(
+        self, m: Module, ce, go, step, schedule: Schedule, elements, valid, first
+    ) -> list[Signal]:
+        """The scores of all lanes; their keys are read for two cycles later."""
+        plan, control = self._plan, schedule.control
+        groups, words = plan.node.groups, plan.key_words
+        taken = go & schedule.takes_key & (step < plan.depth)
+        write_at = (control.slot_chunk * groups + control.group) * plan.depth + step
+        read_at = (control.chunk * groups + control.group) * plan.depth + step
+        shared = {
+            "i_i_ce": ce,
+            "i_i_write_at": _fit(m, write_at, words),
+            "i_i_word": self.i1.payload.as_value(),
+            "i_i_at": register(m, ce, _fit(m, read_at, words), "key_address"),
+            "i_i_x": elements.as_value(),
+            "i_i_valid": valid,
+            "i_i_first": first,
+        }
+        writes = one_hot(m, control.slot_lane, taken, plan.lanes)
+        scores = [Signal(plan.score_shape, name=f"score{k}") for k in range(plan.lanes)]
+        for k, score in enumerate(scores):
+            own = {"i_i_write": writes[k], "o_o": score}
+            lane(m, key_lane(plan)[0], k, {**shared, **own})
+        return scores
 
 
 def _fit(m: Module, value, depth: int) -> Signal:

@@ -9,6 +9,7 @@ from amaranth.lib.wiring import In, connect, flipped
 from hwgen.ir import Attention, Tensor
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate, interpolator
+from hwgen.rtl.attention.lanes import key_lane, value_lane
 from hwgen.rtl.attention.plan import Plan
 from hwgen.rtl.attention.scores import ScoresUnit
 from hwgen.rtl.attention.values import ValuesUnit
@@ -39,7 +40,7 @@ class AttentionUnit(wiring.Component):
         self.parts = {
             **interpolator(node.exponential),
             **interpolator(node.reciprocal),
-            **dict([plan.key_dot, plan.value_dot]),
+            **dict([key_lane(plan), value_lane(plan)]),
         }
         members = ports(q, k, v, y)
         if ends:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from amaranth.hdl import Cat, ClockSignal, Const, Instance, Module, Mux, ResetSignal, Signal
+from operator import add
+
+from amaranth.hdl import Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate, interpolate
+from hwgen.rtl.attention.lanes import lane, one_hot, value_lane
 from hwgen.rtl.attention.plan import Plan
-from hwgen.rtl.rows import delayed, shifted
+from hwgen.rtl.rows import delayed, shifted, tree
 from hwgen.rtl.stream import WordSignature, register
 
 
@@ -56,64 +59,56 @@ class ValuesUnit(wiring.Component):
                 m.d.sync += active.eq(0)
         with m.If(self.i.valid & self.i.ready):
             m.d.sync += [active.eq(1), bank.eq(self.i.payload)]
-        values = self._read(m, ce, go & stores, step, control)
-        weights = bank.weights.as_value()
-        for _ in range(2):
-            weights = register(m, ce, weights, "weights")
+        products = self._lanes(m, ce, go & stores, step, bank)
         useful = go & control.compute & (step < plan.width)
         facts = [useful, step, control.first, control.last, bank.sum, bank.down]
         for _ in range(2 + Dot.latency(plan.lanes)):
             facts = [register(m, ce, f, "fact") for f in facts]
         useful, place, first, emits, total, down = facts
-        sums = self._sums(m, ce, weights, values, useful, place, first, down)
+        sums = self._sums(m, ce, products, useful, place, first, down)
         valid = register(m, ce, useful & emits, "valid")
         self._divide(m, ce, valid, register(m, ce, total, "sum"), sums)
         return m
 
-    def _read(self, m: Module, ce, stores, step, control):
-        """The values of the visit's lanes, two cycles later."""
-        plan = self._plan
-        bits = plan.simd * plan.v.fmt.bits
-        groups = plan.node.groups
-        depth = plan.node.chunks * groups * plan.width
-        m.submodules.values = values = Memory(shape=bits * plan.lanes, depth=depth, init=[])
-        write, read = values.write_port(granularity=bits), values.read_port()
-        place = Signal(range(max(2, depth)), name="value_address")
+    def _lanes(self, m: Module, ce, stores, step, bank) -> list[data.View]:
+        """The weighted values of each lane, four cycles later."""
+        plan, control = self._plan, bank.control
+        groups, words = plan.node.groups, range(max(2, plan.value_words))
+        read_at, write_at = Signal(words, name="read_at"), Signal(words, name="write_at")
         m.d.comb += [
-            write.addr.eq((control.slot_chunk * groups + control.group) * plan.width + step),
-            write.data.eq(self.v.payload.replicate(plan.lanes)),
-            write.en.eq(Cat((control.slot_lane == k) & stores for k in range(plan.lanes))),
-            place.eq((control.chunk * groups + control.group) * plan.width + step),
-            read.addr.eq(register(m, ce, place, "value_address")),
-            read.en.eq(ce),
+            write_at.eq((control.slot_chunk * groups + control.group) * plan.width + step),
+            read_at.eq((control.chunk * groups + control.group) * plan.width + step),
         ]
-        return read.data
+        shared = {
+            "i_i_ce": ce,
+            "i_i_write_at": write_at,
+            "i_i_word": self.v.payload,
+            "i_i_at": register(m, ce, read_at, "value_address"),
+        }
+        layout = data.ArrayLayout(plan.dot_shapes[1], plan.simd)
+        writes = one_hot(m, control.slot_lane, stores, plan.lanes)
+        found = []
+        for k in range(plan.lanes):
+            out = Signal(layout, name=f"products{k}")
+            own = {
+                "i_i_write": writes[k],
+                "i_i_p": bank.weights[k],
+                "o_o": out.as_value(),
+            }
+            lane(m, value_lane(plan)[0], k, {**shared, **own})
+            found.append(out)
+        return found
 
-    def _sums(self, m: Module, ce, weights, values, useful, place, first, down) -> list[Signal]:
+    def _sums(self, m: Module, ce, products, useful, place, first, down) -> list[Signal]:
         """The sums of a word, in a memory between visits."""
         plan = self._plan
-        shape = plan.output_shape
-        layout = data.ArrayLayout(shape, plan.simd)
+        layout = data.ArrayLayout(plan.output_shape, plan.simd)
         m.submodules.sums = memory = Memory(shape=layout, depth=plan.width, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
         new = Signal(layout)
-        value_bits = plan.v.fmt.bits
-        word = plan.simd * value_bits
         for k in range(plan.simd):
-            out = Signal(plan.dot_shapes[1], name=f"dot{k}")
-            operands = Cat(
-                values[j * word + k * value_bits :][:value_bits] for j in range(plan.lanes)
-            )
-            m.submodules[f"dot{k}"] = Instance(
-                plan.value_dot[0],
-                i_clk=ClockSignal(),
-                i_rst=ResetSignal(),
-                i_i_ce=ce,
-                i_i_x=weights,
-                i_i_w=operands,
-                o_o=out,
-            )
-            m.d.comb += new[k].eq(Mux(first, 0, read.data[k] >> down) + out)
+            dot = tree(m, ce, [product[k] for product in products], add)
+            m.d.comb += new[k].eq(Mux(first, 0, read.data[k] >> down) + dot)
         m.d.comb += [
             read.addr.eq(place),
             write.addr.eq(place),
