@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export HWGEN_CACHE ?= $(CURDIR)/.cache
 
 help: ## this text
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(VENV)/run: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,6 +22,10 @@ demo: $(VENV)/run ## handwritten digits: ONNX to Verilog in demo/, simulated on 
 	$(BIN)/hwgen simulate demo --inputs models/digits_mlp.npz
 	@echo "Verilog, manifest and testbench: demo/"
 	@echo "To run the testbench again: make -C demo PYTHON=../$(BIN)/python"
+
+demo-lm: $(VENV)/run ## a language model: 200 characters, one at a time, in cycle-accurate simulation
+	$(BIN)/hwgen build models/charlm.onnx -o demo-lm --stream --cycles 768
+	$(BIN)/python models/demo_charlm.py
 
 test: libpython ## all tests
 	$(BIN)/python -m pytest -n auto --dist worksteal
@@ -58,6 +62,6 @@ docs: $(VENV)/dev ## the pages, in build/docs
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/docs
 
 clean: ## remove what was made
-	rm -rf $(VENV) .cache build dist demo *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .cache build dist demo demo-lm *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo test libpython lint sim synth fuzz conformance bench table docs clean
+.PHONY: help demo demo-lm test libpython lint sim synth fuzz conformance bench table docs clean

@@ -13,9 +13,9 @@ SEEDS = np.random.default_rng(0)
 
 
 def model_files() -> list[Path]:
-    """The shipped quantized models, and the larger ones of the folder $HWGEN_MODELS, if it is
-    set."""
-    found = sorted(p for p in SHIPPED.glob("*.onnx") if not p.stem.endswith("_float"))
+    """The shipped quantized models of images, and the larger ones of the folder $HWGEN_MODELS, if
+    it is set."""
+    found = sorted(p for p in SHIPPED.glob("digits_*.onnx") if not p.stem.endswith("_float"))
     if folder := os.environ.get("HWGEN_MODELS"):
         names = ("d01", "d02", "d03", "d04a", "d04b", "d04c", "d05", "d06", "d06b", "d09", "d10")
         found += [p for n in names for p in sorted(Path(folder).glob(f"{n}_*[!t].onnx"))]

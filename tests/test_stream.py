@@ -209,6 +209,45 @@ def test_attention() -> None:
             session.step(words[5][:1])
 
 
+@pytest.fixture(scope="module")
+def charlm() -> tuple[hwgen.Design, dict[str, np.ndarray]]:
+    """The shipped language model, as `make demo-lm` builds it, and its text."""
+    path = Path(__file__).parent.parent / "models" / "charlm.onnx"
+    with np.load(path.with_suffix(".npz")) as data:
+        return hwgen.compile(path, cycles=768, stream=True), dict(data)
+
+
+def test_language_model(charlm) -> None:
+    """As good as onnxruntime's, in sequences of the file's length and longer."""
+    design, data = charlm
+
+    def bits(scores: np.ndarray) -> float:
+        scores = scores.astype(np.float64)
+        top = np.take_along_axis(scores, data["labels"][..., None], axis=2)[..., 0]
+        return float((np.log(np.exp(scores).sum(axis=2)) - top).mean() / np.log(2))
+
+    got = only(design.golden(data["inputs"]))
+    assert bits(got) == pytest.approx(bits(data["outputs"]), abs=0.03)
+    assert (got.argmax(axis=2) == data["outputs"].argmax(axis=2)).mean() > 0.95
+    assert design.graph.longest == {}
+    joined = data["inputs"][:2].reshape(1, -1)  # what is 19 characters back is forgotten
+    after = only(design.golden(joined))[0, 32 + 19 :]
+    np.testing.assert_array_equal(after, got[1, 19:])
+
+
+@pytest.mark.model
+def test_language_model_in_hardware(charlm) -> None:
+    """Longer than the file's shape, at the interval of full windows."""
+    design, data = charlm
+    result = design.simulate([data["inputs"][:3].ravel(), data["inputs"][3][:2]])
+    assert result.mismatch is None
+    assert result.interval == pytest.approx(design.predicted.interval, rel=0.05)
+    with design.session() as session:
+        session.step(data["inputs"][0])
+        session.step(data["inputs"][1][:1])
+        assert session.cycles == pytest.approx(design.predicted.latency, rel=0.002)
+
+
 # --- what can't stream ---------------------------------------------------------------------------
 
 
