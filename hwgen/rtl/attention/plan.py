@@ -11,7 +11,6 @@ from hwgen.errors import ModelError
 from hwgen.formats import Int, int_holding
 from hwgen.ir import Attention, Tensor
 from hwgen.rtl.arith.dot import Dot
-from hwgen.rtl.arith.interpolate import Interpolate
 
 
 class Plan:
@@ -191,18 +190,6 @@ class Plan:
                 "down": unsigned(self.down_bits),
             }
         )
-
-    @property
-    def latency(self) -> int:
-        """Cycles from the step of a last visit that takes word e of a head to word e of the
-        output."""
-        node = self.node
-        scores = 3 + Dot.latency(self.simd)
-        exponents = self.parts_of_bank + 4 + self.levels
-        weights = self.parts_of_bank + 3 + self.levels + Interpolate.latency(node.exponential)
-        values = 3 + Dot.latency(self.lanes)
-        quotient = 6 + Interpolate.latency(node.reciprocal)
-        return self.steps - 1 + scores + exponents + weights + values + quotient
 
 
 def _signed(low: int, high: int) -> Shape:

@@ -80,7 +80,7 @@ class Schedule(wiring.Component):
         ]
         self._ring(m, loads, row_end, restart)
         if self._rom is None:
-            self._by_ring(m, loads, computes, row_end, restart, visit_last, done)
+            self._by_ring(m, loads, computes, row_end, restart, visit_last)
         else:
             self._by_table(m, computes, visit_last)
         return m
@@ -105,7 +105,7 @@ class Schedule(wiring.Component):
         with m.If(restart):
             m.d.sync += [slot.eq(0), chunk.eq(0), lane.eq(0)]
 
-    def _by_ring(self, m: Module, loads, computes, row_end, restart, visit_last, done) -> None:
+    def _by_ring(self, m: Module, loads, computes, row_end, restart, visit_last) -> None:
         """Visits of all slots that a key has come to; a bit for each says whether it counts."""
         node, control = self._plan.node, self.control
         layout = data.ArrayLayout(node.lanes, max(2, node.chunks))

@@ -15,6 +15,7 @@ from hwgen.rtl.attention.lanes import key_lane, lane, one_hot
 from hwgen.rtl.attention.plan import Plan
 from hwgen.rtl.attention.schedule import Schedule
 from hwgen.rtl.counter import counter
+from hwgen.rtl.rows import delayed
 from hwgen.rtl.stream import WordSignature, register, shape_of
 
 
@@ -39,7 +40,7 @@ class ScoresUnit(wiring.Component):
         if plan.node.stateful:
             members["i3"] = In(stream.Signature(data.ArrayLayout(1, 1)))
         members["o"] = Out(stream.Signature(plan.score_bank))
-        members["v"] = Out(stream.Signature(plan.v.fmt.bits * plan.simd))
+        members["v"] = Out(WordSignature(plan.v.fmt, plan.simd))
         super().__init__(members)
 
     def elaborate(self, _platform) -> Module:
@@ -56,15 +57,13 @@ class ScoresUnit(wiring.Component):
         facts = [schedule.control.as_value(), schedule.allowed]
         if plan.bias_bits:
             facts.append(schedule.bias)
-        for _ in range(2 + Dot.latency(plan.simd)):
-            flags = tuple(register(m, ce, f, "flag") for f in flags)
-            facts = [register(m, ce, f, "fact") for f in facts]
-        valid, first, useful, last = flags
+        latency = 2 + Dot.latency(plan.simd)
+        valid, first, useful, last = delayed(m, ce, latency, *flags)
         elements = self._query(m, ce, go, step, schedule)
         scores = self._lanes(m, ce, go, step, schedule, elements, valid & useful, first)
         with m.If(ce):
             m.d.sync += self.o.valid.eq(valid & last)
-        control, *rest = (register(m, ce, fact, "fact") for fact in facts)
+        control, *rest = delayed(m, ce, latency + 1, *facts)
         m.d.comb += self.o.payload.as_value().eq(Cat(control, *scores, *rest))
         return m
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from amaranth.hdl import Module
-from amaranth.lib import data, fifo, stream, wiring
+from amaranth.lib import data, stream, wiring
 from amaranth.lib.wiring import In, connect, flipped
 
-from hwgen.ir import Attention, Tensor
+from hwgen.ir import Attention, Queue, Tensor
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate, interpolator
 from hwgen.rtl.attention.lanes import key_lane, value_lane
@@ -14,6 +14,7 @@ from hwgen.rtl.attention.plan import Plan
 from hwgen.rtl.attention.scores import ScoresUnit
 from hwgen.rtl.attention.values import ValuesUnit
 from hwgen.rtl.attention.weights import ExponentsUnit, WeightsUnit
+from hwgen.rtl.queue import QueueUnit
 from hwgen.rtl.stream import ports
 
 
@@ -22,8 +23,8 @@ class AttentionUnit(wiring.Component):
 
     Four stages work on a visit each, for as many cycles as a head has words: scores, exponents,
     weights, weighted sums; the division goes along with the last sums. Keys and values lie in rings
-    of `slots` rows, `lanes` of them in a word of their memories. Latency: `Plan.latency` from the
-    step of a last visit to its word. Initiation interval: heads * visits * words of a head per row,
+    of `slots` rows, a memory for each of `lanes`. Latency: the stages' from the step of a last
+    visit to its word. Initiation interval: heads * visits * words of a head per row,
     and those of a group of keys for every row that comes before the first query.
 
     Members: `i0`, `i1`, `i2`: words of `simd` queries, keys, values; `i3`: whether a row is the
@@ -55,23 +56,16 @@ class AttentionUnit(wiring.Component):
         m.submodules.exponents = exponents = ExponentsUnit(plan)
         m.submodules.weights = weights = WeightsUnit(plan)
         m.submodules.values = values = self._values
-        m.submodules.waiting = waiting = fifo.SyncFIFOBuffered(
-            width=len(scores.v.payload), depth=self._waiting
-        )
+        queue = Queue(name="waiting", inputs=("v",), outputs=("v",), depth=self._waiting)
+        m.submodules.waiting = waiting = QueueUnit(queue, plan.v, plan.v)
         for name in ("i0", "i1", "i2", "i3")[: 3 + plan.node.stateful]:
             connect(m, flipped(getattr(self, name)), getattr(scores, name))
         connect(m, scores.o, exponents.i)
         connect(m, exponents.o, weights.i)
         connect(m, weights.o, values.i)
+        connect(m, scores.v, waiting.i)
+        connect(m, waiting.o, values.v)
         connect(m, values.o, flipped(self.o))
-        m.d.comb += [
-            waiting.w_data.eq(scores.v.payload),
-            waiting.w_en.eq(scores.v.valid),
-            scores.v.ready.eq(waiting.w_rdy),
-            values.v.payload.eq(waiting.r_data),
-            values.v.valid.eq(waiting.r_rdy),
-            waiting.r_en.eq(values.v.ready),
-        ]
         return m
 
     @property

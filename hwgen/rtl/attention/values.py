@@ -32,7 +32,7 @@ class ValuesUnit(wiring.Component):
         super().__init__(
             {
                 "i": In(stream.Signature(plan.weight_bank)),
-                "v": In(stream.Signature(plan.v.fmt.bits * plan.simd)),
+                "v": In(WordSignature(plan.v.fmt, plan.simd)),
                 "o": Out(WordSignature(fmt, plan.simd)),
             }
         )
@@ -62,8 +62,7 @@ class ValuesUnit(wiring.Component):
         products = self._lanes(m, ce, go & stores, step, bank)
         useful = go & control.compute & (step < plan.width)
         facts = [useful, step, control.first, control.last, bank.sum, bank.down]
-        for _ in range(2 + Dot.latency(plan.lanes)):
-            facts = [register(m, ce, f, "fact") for f in facts]
+        facts = delayed(m, ce, 2 + Dot.latency(plan.lanes), *facts)
         useful, place, first, emits, total, down = facts
         sums = self._sums(m, ce, products, useful, place, first, down)
         valid = register(m, ce, useful & emits, "valid")
@@ -82,7 +81,7 @@ class ValuesUnit(wiring.Component):
         shared = {
             "i_i_ce": ce,
             "i_i_write_at": write_at,
-            "i_i_word": self.v.payload,
+            "i_i_word": self.v.payload.as_value(),
             "i_i_at": register(m, ce, read_at, "value_address"),
         }
         layout = data.ArrayLayout(plan.dot_shapes[1], plan.simd)

@@ -49,28 +49,43 @@ def collect(m: Module, plan: Plan, ce, valid, words: list, name: str) -> Signal:
     return held
 
 
-class ExponentsUnit(wiring.Component):
+class Stage(wiring.Component):
+    """From banks to banks: what both stages of this file share.
+
+    Members: `i`, `o`: banks.
+    """
+
+    def __init__(self, plan: Plan, i: data.StructLayout, o: data.StructLayout) -> None:
+        self._plan = plan
+        super().__init__({"i": In(stream.Signature(i)), "o": Out(stream.Signature(o))})
+
+    def _begin(self, m: Module, words: list) -> tuple[Signal, Signal, Bank]:
+        """The clock enable, whether a bank is taken, and the bank of the lanes' `words`."""
+        ce, take = Signal(), Signal()
+        bank = Bank(m, self._plan, ce, take, words)
+        m.d.comb += [
+            ce.eq(~self.o.valid | self.o.ready),
+            take.eq(self.i.valid & self.i.ready),
+            self.i.ready.eq(bank.ready),
+        ]
+        return ce, take, bank
+
+
+class ExponentsUnit(Stage):
     """t = (s * multiplier + bias + half) >> shift of each lane, and the running exponent.
 
     Latency: the parts of a bank and 4 cycles. Initiation interval: the parts of a bank.
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        banks = plan.score_bank, plan.exponent_bank
-        super().__init__(
-            {"i": In(stream.Signature(banks[0])), "o": Out(stream.Signature(banks[1]))}
-        )
+        super().__init__(plan, plan.score_bank, plan.exponent_bank)
 
     def elaborate(self, _platform) -> Module:
         """Multiply, round, compare."""
         m = Module()
         plan, node = self._plan, self._plan.node
-        ce, take = Signal(), Signal()
-        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), take.eq(self.i.valid & self.i.ready)]
         bits = plan.score_shape.width
-        bank = Bank(m, plan, ce, take, self._words())
-        m.d.comb += self.i.ready.eq(bank.ready)
+        ce, take, bank = self._begin(m, self._words())
         control = Signal(plan.control)
         with m.If(take):
             m.d.sync += control.eq(self.i.payload.control)
@@ -80,7 +95,6 @@ class ExponentsUnit(wiring.Component):
             product = register(m, ce, entry[:bits].as_signed() * node.multiplier, "product")
             rest = register(m, ce, entry[bits:], "rest")
             products.append((product, rest))
-        flags = [register(m, ce, f, "flag") for f in flags]
         entries = []
         for product, rest in products:
             bias = rest[1:].as_signed() if plan.bias_bits else Const(0)
@@ -90,7 +104,7 @@ class ExponentsUnit(wiring.Component):
             entries.append((register(m, ce, t, "t_rounded"), register(m, ce, rest[0], "allowed")))
         most = self._most(m, ce, entries)
         entries = delayed(m, ce, 1 + plan.levels, *(Cat(entry) for entry in entries))
-        valid, first, last, control = delayed(m, ce, 2 + plan.levels, *flags)
+        valid, first, last, control = delayed(m, ce, 3 + plan.levels, *flags)
         held = collect(m, plan, ce, valid, entries, "bank")
         top = Signal(plan.top_shape)
         with m.If(ce):
@@ -145,7 +159,7 @@ class ExponentsUnit(wiring.Component):
             m.d.sync += last.eq(payload.top)
 
 
-class WeightsUnit(wiring.Component):
+class WeightsUnit(Stage):
     """p = 2**(n + f - N' - 1) of each attended lane, and their running sum l.
 
     Latency: the parts of a bank, those of the exponential and 3 cycles. Initiation interval: the
@@ -153,22 +167,15 @@ class WeightsUnit(wiring.Component):
     """
 
     def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        banks = plan.exponent_bank, plan.weight_bank
-        super().__init__(
-            {"i": In(stream.Signature(banks[0])), "o": Out(stream.Signature(banks[1]))}
-        )
+        super().__init__(plan, plan.exponent_bank, plan.weight_bank)
 
     def elaborate(self, _platform) -> Module:
         """Look up the fraction's power, shift it by the exponents' difference, add."""
         m = Module()
         plan, node = self._plan, self._plan.node
-        ce, take = Signal(), Signal()
-        m.d.comb += [ce.eq(~self.o.valid | self.o.ready), take.eq(self.i.valid & self.i.ready)]
         payload = self.i.payload
         words = [Cat(payload.t[k], payload.allowed[k]) for k in range(plan.lanes)]
-        bank = Bank(m, plan, ce, take, words)
-        m.d.comb += self.i.ready.eq(bank.ready)
+        ce, take, bank = self._begin(m, words)
         control, down, top = Signal(plan.control), Signal(plan.down_bits), Signal(plan.top_shape)
         with m.If(take):
             m.d.sync += [control.eq(payload.control), down.eq(payload.down), top.eq(payload.top)]
@@ -206,8 +213,7 @@ class WeightsUnit(wiring.Component):
             away.eq(Mux(less > most, most, less)),
         ]
         power = interpolate(m, node.exponential, ce, t[: node.fraction])
-        for _ in range(Interpolate.latency(node.exponential)):
-            away, allowed = (register(m, ce, v, "away") for v in (away, allowed))
+        away, allowed = delayed(m, ce, Interpolate.latency(node.exponential), away, allowed)
         weight = Signal(plan.weight_fmt.bits, name="weight")
         m.d.comb += weight.eq(
             Mux(allowed, self._float(power, away) if self._floats else power >> away, 0)
