@@ -272,7 +272,7 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     units = -(-node.lanes // steps)
     banks = 2 * -(-node.lanes // units) + 2 * (units - 1).bit_length()
     latency = steps + banks + 21 + (node.simd - 1).bit_length() + (node.lanes - 1).bit_length()
-    latency += sum(4 if f.rest_bits else 2 for f in (node.exponential, node.reciprocal))
+    latency += sum(map(_interpolation, (node.exponential, node.reciprocal)))
     return [Process(np.array(needs), taken(2, width), latency)]
 
 

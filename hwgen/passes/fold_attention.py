@@ -13,15 +13,18 @@ from hwgen.ir import Attention, Concat, Graph, Mask, Select, Tensor
 
 
 def cycles(graph: Graph, node: Attention) -> int:
-    """Clock cycles per sample: each visit takes as long as a head has words, and so does every
-    group of keys that comes before the first query."""
-    q, k, v = (graph.tensors[name] for name in node.inputs[:3])
-    steps = max(q.channels // node.heads, v.channels // node.groups) // node.simd
+    """Clock cycles per sample: a visit takes as long as a head has words."""
+    return _visits(graph, node) * max(_widths(graph, node)) // node.simd
+
+
+def _visits(graph: Graph, node: Attention) -> int:
+    """Visits of all rows and heads, and of every group of keys that comes before the first query or
+    behind the last."""
+    q, k, _ = (graph.tensors[name] for name in node.inputs[:3])
     ahead = min(node.right, k.rows - 1) * node.groups
     late = max(0, k.rows - min(node.right, k.rows - 1) - q.rows) * node.groups
     heads = range(node.heads)
-    visits = sum(len(node.visits(r, h, k.rows)) for r in range(q.rows) for h in heads)
-    return (ahead + late + visits) * steps
+    return ahead + late + sum(len(node.visits(r, h, k.rows)) for r in range(q.rows) for h in heads)
 
 
 def fold_attention(graph: Graph, target: int, overrides: Mapping[str, Mapping[str, int]]) -> int:
@@ -39,7 +42,7 @@ def fold_attention(graph: Graph, target: int, overrides: Mapping[str, Mapping[st
             slowest = max(slowest, *_split(graph, node, parts, target, given))
             continue
         graph.nodes[graph.nodes.index(node)] = folded
-        _apply(graph, folded)
+        graph.relane(folded.output, folded.simd)
         slowest = max(slowest, cycles(graph, folded))
     return slowest
 
@@ -77,22 +80,16 @@ def _best(
     graph: Graph, node: Attention, target: int, lanes: int | None, simd: int | None
 ) -> Attention:
     """The fewest multipliers within the target, of those the most keys at once."""
-    common = math.gcd(*_widths(graph, node))
+    widths = _widths(graph, node)
+    common = math.gcd(*widths)
     simds = [simd] if simd else [s for s in range(1, common + 1) if common % s == 0]
     most = {-(-node.slots // c) for c in range(1, node.slots + 1)}
-    found = None
-    for s in simds:
-        for n in [lanes] if lanes else sorted(most):
-            choice = replace(node, lanes=n, simd=s)
-            rank = (max(cycles(graph, choice), target), n * s, s)
-            if found is None or rank < found[0]:
-                found = rank, choice
-    assert found is not None
-    return found[1]
-
-
-def _apply(graph: Graph, node: Attention) -> None:
-    graph.relane(node.output, node.simd)
+    ranks = []
+    for n in [lanes] if lanes else most:
+        visits = _visits(graph, replace(node, lanes=n))
+        ranks += [(max(visits * max(widths) // s, target), n * s, s, n) for s in simds]
+    *_, s, n = min(ranks)
+    return replace(node, lanes=n, simd=s)
 
 
 def _split(graph: Graph, node: Attention, parts: int, target: int, given) -> list[int]:
@@ -127,7 +124,7 @@ def _split(graph: Graph, node: Attention, parts: int, target: int, given) -> lis
             mask=_masked(node.mask, slice(part * heads, (part + 1) * heads)),
         )
         one = _best(graph, one, target, given.get("lanes"), given.get("simd"))
-        _apply(graph, one)
+        graph.relane(one.output, one.simd)
         found.append(cycles(graph, one))
         made.append(one)
         outputs.append(name)
