@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from hwgen.errors import ConfigError
@@ -23,6 +24,11 @@ class Fixed:
 
     def __str__(self) -> str:
         return f"{'' if self.signed else 'u'}fixed<{self.bits},{self.frac}>"
+
+    @classmethod
+    def holding(cls, size: float, bits: int) -> Fixed:
+        """The finest of so many bits whose numbers reach `size`."""
+        return cls(bits, bits - 1 - math.frexp(size)[1])
 
     @property
     def min(self) -> int:

@@ -48,9 +48,7 @@ class Context:
         what the configuration says, else 16 bits that hold them all."""
         fmt = self.formats.get(name)
         if fmt is None:
-            size = max(abs(low), abs(high))
-            frac = CARRIER.bits - 1 - math.frexp(size)[1] if size else CARRIER.bits - 1
-            fmt = Fixed(CARRIER.bits, frac)
+            fmt = Fixed.holding(max(abs(low), abs(high)), CARRIER.bits)
         self.graph.islands[name] = Island(name, node, fmt, low, high)
         return Target(Fraction(2) ** -fmt.frac, 0, Int(fmt.bits, fmt.signed))
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import Float
-from hwgen.frontend.context import Context, sample_shape
+from hwgen.frontend.context import CARRIER, Context, sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
-from hwgen.frontend.values import Mapped, Real, Term, Value, exact
+from hwgen.frontend.values import Mapped, Real, Value
 
-MOST_BITS = 16  # of what units of transformers read
+MOST_BITS = CARRIER.bits  # of what units of transformers read
 
 
 def plain(context: Context, real: Real, floats: bool = False) -> bool:
@@ -53,8 +53,7 @@ def settled(node: Node, k: int, floats: bool = False) -> Real:
         if _same(seen, value):
             return real
     target = context.carrier(name, node.name, *reach)
-    codes = to_codes(node, value, target)
-    real = Real((Term(codes.stream, exact(target.scale)),))
+    real = to_codes(node, value, target).real(target.scale)
     context.settled.setdefault(name, []).append((value, real))
     return real
 

@@ -20,10 +20,8 @@ from hwgen.frontend.values import (
     Maker,
     Real,
     Scores,
-    Term,
     Tokens,
     Value,
-    exact,
     picked,
 )
 
@@ -140,8 +138,7 @@ class Node:
     def _rounded(self, maker: Maker) -> Real:
         """A result in fixed point that holds all its numbers."""
         target = self.context.carrier(maker.result, maker.name, *maker.reach)
-        codes = maker.codes(target)
-        return Real((Term(codes.stream, exact(target.scale)),))
+        return maker.codes(target).real(target.scale)
 
     def constant(self, k: int, what: str) -> np.ndarray:
         """Input `k`, which must be a constant."""

@@ -18,9 +18,7 @@ from hwgen.frontend.values import (
     Maker,
     Real,
     Stream,
-    Term,
     Value,
-    exact,
     shape,
 )
 from hwgen.ir import Normalize
@@ -49,7 +47,7 @@ class NormalizeMaker(Maker):
         context, stream = self._node.context, self._stream
         if isinstance(target.fmt, Float):
             carrier = context.carrier(self.result, self.name, *self.reach)
-            real = Real((Term(self.codes(carrier).stream, exact(carrier.scale)),))
+            real = self.codes(carrier).real(carrier.scale)
             return to_codes(self._node, real, target)
         ids = stream.ids.reshape(-1, stream.ids.shape[-1])
         tensor = context.settle(stream, ids, ids.shape, self.name)

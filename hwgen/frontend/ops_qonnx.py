@@ -15,7 +15,6 @@ from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes, unrounded
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
-    Codes,
     Constant,
     Numbers,
     Real,
@@ -86,11 +85,7 @@ def quant(node: Node) -> Value:
     target = Target(scale.ravel()[0], zero, fmt, low, high, mode)
     if isinstance(value, Scores):
         return unrounded(node, Rounded(value, target))
-    return _real(to_codes(node, value, target), target.scale, zero)
-
-
-def _real(codes: Codes, scale: Fraction, zero: int) -> Real:
-    return Real((Term(codes.stream, exact(scale)),), exact(-zero * scale))
+    return to_codes(node, value, target).real(target.scale, zero)
 
 
 def _constant(array: np.ndarray, scales: np.ndarray, target: Target) -> Scaled:
@@ -137,13 +132,13 @@ def trunc(node: Node) -> Value:
     factor, (fmt, low, high) = scale.ravel()[0], _format(node, after)
     if not second:
         target = Target(factor * (1 << (before - after)), 0, fmt, rounding=mode)
-        return _real(to_codes(node, node.input(0), target), factor, 0)
+        return to_codes(node, node.input(0), target).real(factor)
     new = uniform(check_scale(exact(node.constant(4, "output scale"))), "its output scale")
     ratio = new / factor
     if (ratio.numerator & (ratio.numerator - 1)) or (ratio.denominator & (ratio.denominator - 1)):
         raise ModelError("its output scale is no power of two times its scale; make it one")
     target = Target(new, 0, fmt, low, high, rounding=mode)
-    return _real(to_codes(node, node.input(0), target), new, 0)
+    return to_codes(node, node.input(0), target).real(new)
 
 
 DOMAINS = ("qonnx.custom_op.general", "onnx.brevitas", "finn.custom_op.general")

@@ -144,9 +144,7 @@ def unrounded(node: Node, value: Rounded) -> Scores:
     scores, target = value.value, value.target
 
     def real() -> Real:
-        codes = to_codes(node, scores.product(), target)
-        scale = exact(target.scale)
-        return Real((Term(codes.stream, scale),), exact(-target.zero * target.scale))
+        return to_codes(node, scores.product(), target).real(target.scale, target.zero)
 
     return replace(scores, product=real)
 

@@ -86,6 +86,10 @@ class Codes:
         """Elements in ONNX shape."""
         return self.stream.ids
 
+    def real(self, scale: Fraction, zero: int = 0) -> Real:
+        """(codes - zero) * scale."""
+        return Real((Term(self.stream, exact(scale)),), exact(-zero * scale))
+
 
 @dataclass(frozen=True, eq=False)
 class Constant:

@@ -70,6 +70,29 @@ def damaged(x: Tensor, rng: np.random.Generator) -> tuple[list, list]:
     return beats, words
 
 
+class Offer:
+    """Beats (data, tlast) at the ports of a sink, with gaps; what is offered stays until taken."""
+
+    def __init__(self, unit: AxiSink, beats: list, rng: np.random.Generator) -> None:
+        self._unit, self._rng, self.waiting, self._offered = unit, rng, list(beats), False
+
+    def begin(self, ctx) -> None:
+        """The inputs of a cycle."""
+        unit = self._unit
+        if self.waiting and not self._offered and self._rng.random() < 0.7:
+            self._offered = True
+            ctx.set(unit.tdata, self.waiting[0][0])
+            ctx.set(unit.tlast, self.waiting[0][1])
+        ctx.set(unit.tvalid, self._offered)
+
+    async def end(self, ctx) -> None:
+        """The end of the cycle."""
+        if ctx.get(self._unit.tvalid & self._unit.tready):
+            self.waiting.pop(0)
+            self._offered = False
+        await ctx.tick()
+
+
 def sink(x: Tensor, beats: list, rng: np.random.Generator) -> tuple[list[int], int]:
     """What a sink makes of beats: words as the integers of tdata, and its error flag."""
     unit = AxiSink(x)
@@ -78,23 +101,16 @@ def sink(x: Tensor, beats: list, rng: np.random.Generator) -> tuple[list[int], i
     word = Port("x", "x_", x.fmt, x.lanes, x.lanes, x.lanes, 1)
 
     async def bench(ctx) -> None:
-        waiting, offered, idle = list(beats), False, 0
-        while waiting or idle < 50:
-            if waiting and not offered and rng.random() < 0.7:
-                offered = True
-                ctx.set(unit.tdata, waiting[0][0])
-                ctx.set(unit.tlast, waiting[0][1])
-            ctx.set(unit.tvalid, offered)
+        offer, idle = Offer(unit, beats, rng), 0
+        while offer.waiting or idle < 50:
+            offer.begin(ctx)
             ctx.set(unit.o.ready, rng.random() < 0.7)
             idle += 1
             if ctx.get(unit.o.valid & unit.o.ready):
                 lanes = [ctx.get(unit.o.payload[lane]) for lane in range(x.lanes)]
                 words.append(as_int(pack(np.array([lanes]), word)))
                 idle = 0
-            if ctx.get(unit.tvalid & unit.tready):
-                waiting.pop(0)
-                offered = False
-            await ctx.tick()
+            await offer.end(ctx)
         error.append(ctx.get(unit.o_error))
 
     simulate(unit, bench)
@@ -137,23 +153,16 @@ def test_sink_of_rows(case: str, seed: int) -> None:
     got: tuple[list[int], list[int]] = [], []
 
     async def bench(ctx) -> None:
-        waiting, offered, idle = list(beats), False, 0
-        while waiting or idle < 50:
-            if waiting and not offered and rng.random() < 0.7:
-                offered = True
-                ctx.set(unit.tdata, waiting[0][0])
-                ctx.set(unit.tlast, waiting[0][1])
-            ctx.set(unit.tvalid, offered)
+        offer, idle = Offer(unit, beats, rng), 0
+        while offer.waiting or idle < 50:
+            offer.begin(ctx)
             idle += 1
             for stream, found in zip((unit.o, unit.ends), got, strict=True):
                 ctx.set(stream.ready, rng.random() < 0.6)
                 if ctx.get(stream.valid & stream.ready):
                     found.append(ctx.get(stream.payload[0]))
                     idle = 0
-            if ctx.get(unit.tvalid & unit.tready):
-                waiting.pop(0)
-                offered = False
-            await ctx.tick()
+            await offer.end(ctx)
         assert ctx.get(unit.o_error) == (len(beats) < 30 * x.words)
 
     simulate(unit, bench)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import onnx
 
 from hwgen.errors import ConfigError, ModelError
-from hwgen.formats import Arithmetic, Exponent
+from hwgen.formats import Arithmetic, Exponent, Fixed
 from hwgen.frontend.convert.calibrate import Arrays, input_names, observe, samples
 from hwgen.frontend.convert.demands import LINEAR, Plan, Planner, bears
 from hwgen.frontend.convert.dialects import OPERATORS, expand
@@ -134,9 +133,8 @@ def seen_formats(
     formats = {}
     for name, seen in observe(editor, names, samples(model, arrays, shapes)).items():
         fmt = graph.islands[name].fmt
-        size = 1.25 * max(abs(seen.low), abs(seen.high))
-        frac = fmt.bits - 1 - math.frexp(size)[1] if size else fmt.frac
-        formats[name] = str(replace(fmt, frac=max(frac, fmt.frac)))
+        finest = Fixed.holding(1.25 * seen.most, fmt.bits) if seen.most else fmt
+        formats[name] = str(max(finest, fmt, key=lambda f: f.frac))
     return formats
 
 

@@ -9,7 +9,8 @@ import onnx
 
 from hwgen.formats import Arithmetic, Block, Float, Int
 from hwgen.formats.names import Format
-from hwgen.frontend import ops_functions
+from hwgen.frontend import ops_functions, ops_norm
+from hwgen.frontend.context import CARRIER
 from hwgen.frontend.convert.prepare import LINEAR
 from hwgen.frontend.convert.scaling import scaled
 from hwgen.frontend.convert.strip import MOVES
@@ -18,21 +19,12 @@ from hwgen.frontend.editor import Editor, kind
 BINARY = frozenset({"Add", "Sub", "Mul"})
 POOLS = frozenset({"GlobalAveragePool", "AveragePool", "ReduceMean"})
 FUNCTIONS = frozenset(ops_functions.LOWER)
-NORMS = frozenset(
-    {
-        "LayerNormalization",
-        "RMSNormalization",
-        "SimplifiedLayerNormalization",
-        "hwgen.LayerNormalization",
-        "hwgen.RMSNormalization",
-    }
-)
+NORMS = frozenset(ops_norm.LOWER)
 # Affine, or clamps: they need no quantizer of their own.
 FREE = frozenset(
     "Add Sub Mul Div Neg Relu Clip Max Min BatchNormalization ai.onnx.ml.Scaler".split()
 )
 PASSED = MOVES | {"Pad", "Cast"}  # a quantizer goes before them
-CARRIER = Int(16)  # of numbers that are quantized again
 
 
 @dataclass(frozen=True)
