@@ -52,13 +52,13 @@ class Config:
     """
 
     name: str | None = None
-    stream: bool | None = None
     cycles: int | None = None
     macs: int | None = None
     requant_bits: int | None = None
     arith: str | None = None
     scale: Literal["max", "mse"] | None = None
     per_channel: bool | None = None
+    stream: bool | None = None
     lanes: Mapping[str, int] = field(default_factory=dict)
     shapes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     formats: Mapping[str, str] = field(default_factory=dict)
