@@ -6,7 +6,7 @@ have come and may make words. The figures are those the docstrings of hwgen.rtl 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -258,11 +258,18 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     q, k, v, *_ = tensors
     depth, width = (x.channels // n // node.simd for x, n in ((q, node.heads), (v, node.groups)))
     steps = max(depth, width)
-    visits = np.array(list(_visits(node, q.rows, k.rows)))
+    computes, loads, counts = np.array(list(node.turns(q.rows, k.rows))).T
+    ends = np.cumsum(counts)
+    visits = np.zeros((3, ends[-1]), dtype=np.int64)
+    visits[0, ends - counts], visits[1, ends - counts], visits[2, ends - 1] = (
+        computes,
+        loads,
+        computes,
+    )
     step = np.arange(1, steps + 1)
 
     def taken(column: int, words: int) -> np.ndarray:
-        flags = visits[:, column]
+        flags = visits[column]
         before = (np.cumsum(flags) - flags) * words
         return (before[:, None] + flags[:, None] * np.minimum(step, words)).ravel()
 
@@ -274,26 +281,6 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     latency = steps + banks + 21 + (node.simd - 1).bit_length() + (node.lanes - 1).bit_length()
     latency += sum(map(_interpolation, (node.exponential, node.reciprocal)))
     return [Process(np.array(needs), taken(2, width), latency)]
-
-
-def _visits(node: Attention, rows: int, keys: int) -> Iterator[tuple[bool, bool, bool]]:
-    """Of each visit: whether it takes a head's query, a group's keys, and gives a head's result."""
-    if node.stateful:  # every slot is held
-        rows, keys = 1, node.slots
-        last = range(node.slots - 1, node.slots)
-    else:
-        last = range(max(rows + node.right, keys))
-    shared = node.heads // node.groups
-    for key in last:
-        row = 0 if node.stateful else key - node.right
-        computes = 0 <= row < rows
-        for head in range(node.heads if computes else node.groups):
-            loads = key < keys and (not computes or head % shared == 0)
-            held = keys - 1 if node.stateful else row
-            count = len(node.visits(held, head, keys)) if computes else 1
-            for visit in range(count):
-                first = visit == 0
-                yield computes and first, loads and first, computes and visit == count - 1
 
 
 # A function of the node and the tensors it reads and writes.

@@ -18,13 +18,9 @@ def cycles(graph: Graph, node: Attention) -> int:
 
 
 def _visits(graph: Graph, node: Attention) -> int:
-    """Visits of all rows and heads, and of every group of keys that comes before the first query or
-    behind the last."""
+    """Visits of a sample."""
     q, k, _ = (graph.tensors[name] for name in node.inputs[:3])
-    ahead = min(node.right, k.rows - 1) * node.groups
-    late = max(0, k.rows - min(node.right, k.rows - 1) - q.rows) * node.groups
-    heads = range(node.heads)
-    return ahead + late + sum(len(node.visits(r, h, k.rows)) for r in range(q.rows) for h in heads)
+    return sum(count for _, _, count in node.turns(q.rows, k.rows))
 
 
 def fold_attention(graph: Graph, target: int, overrides: Mapping[str, Mapping[str, int]]) -> int:

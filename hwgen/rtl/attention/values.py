@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from operator import add
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate, interpolate
+from hwgen.rtl.arith.shift import normalize
 from hwgen.rtl.attention.lanes import lane, one_hot, value_lane
 from hwgen.rtl.attention.plan import Plan
 from hwgen.rtl.rows import delayed, shifted, tree
@@ -120,11 +121,11 @@ class ValuesUnit(wiring.Component):
         """(o * reciprocal + half) >> shift, clamped; the shift follows the sum's leading one."""
         plan, node = self._plan, self._plan.node
         bits, least = node.reciprocal.bits, node.weight_bits - 1
-        places, below = Signal(range(max(2, plan.sum_bits - least))), Signal(bits)
-        for k in range(least, plan.sum_bits):  # the last that holds counts
-            with m.If((k == least) | total[k]):
-                at = (total << bits)[k : k + bits]
-                m.d.comb += [places.eq(k - least), below.eq(at)]
+        # A sum of 0, of a row that attends to nothing, divides sums of 0.
+        top, zeros = normalize(m, total)
+        below = Cat(Const(0, bits), top[:-1])[-bits:]
+        places = Signal(range(max(2, plan.sum_bits - least)))
+        m.d.comb += places.eq(plan.sum_bits - 1 - least - zeros)
         latency = 1 + Interpolate.latency(node.reciprocal)
         reciprocal = interpolate(m, node.reciprocal, ce, register(m, ce, below, "below"))
         places, *sums = delayed(m, ce, latency, places, *sums)
