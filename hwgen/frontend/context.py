@@ -170,11 +170,15 @@ class Context:
         size = self.graph.tensors[lead.tensor].shape
         tensors = []
         for s in (lead if s is first else s for s in streams):
-            tensor = self.settle(s, s.ids.ravel()[order], size, name)
-            if self.graph.tensors[tensor].channels != size[-1]:
-                tensor = self._reordered(tensor, np.arange(order.size), size, name)
-            tensors.append(tensor)
+            tensors.append(self.rows(s, s.ids.ravel()[order].reshape(size), name))
         return tensors, lead
+
+    def rows(self, stream: Stream, order: np.ndarray, name: str) -> str:
+        """The same for a node that looks at whole rows: the tensor has those of `order`."""
+        tensor = self.settle(stream, order, order.shape, name)
+        if self.graph.tensors[tensor].channels != order.shape[-1]:
+            tensor = self._reordered(tensor, np.arange(order.size), order.shape, name)
+        return tensor
 
     def _complete(self, stream: Stream) -> bool:
         """Whether a stream is all elements of its tensor, each once."""

@@ -75,10 +75,7 @@ def product(node: Node, q: Real, k: Real) -> Real:
     (rows, inner), columns = x.ids.shape[-2:], y.ids.shape[-1]
     first = np.broadcast_to(x.ids, (*stack, rows, inner)).reshape(-1, inner)
     second = np.broadcast_to(y.ids, (*stack, inner, columns)).swapaxes(-1, -2).reshape(-1, inner)
-    tensors = [
-        context.settle(stream, ids, ids.shape, node.name)
-        for stream, ids in ((x, first), (y, second))
-    ]
+    tensors = [context.rows(stream, ids, node.name) for stream, ids in ((x, first), (y, second))]
     ends = [
         np.abs([v - z for v in context.reach[t]]).max()
         for t, z in zip(tensors, (int(x_zero), int(y_zero)), strict=True)
@@ -154,7 +151,7 @@ def attention(node: Node, weights: Scores) -> Value:
     for real, ids in ((q, heads.q), (k, heads.k), (v, heads.v)):
         stream, scale, zero = one_term(real)
         order = ids.transpose(1, 0, 2).reshape(ids.shape[1], -1)
-        tensor = context.settle(stream, order, order.shape, node.name)
+        tensor = context.rows(stream, order, node.name)
         fmt = context.graph.tensors[tensor].fmt
         low, high = context.reach[tensor]
         least, most = int(low.min()), int(high.max())
@@ -201,7 +198,7 @@ class SoftmaxMaker(Maker):
         context = self._context
         stream, scale, _ = one_term(self._real)
         ids = stream.ids.reshape(-1, stream.ids.shape[-1])
-        tensor = context.settle(stream, ids, ids.shape, self.name)
+        tensor = context.rows(stream, ids, self.name)
         fields, unit = softmax_form(scale, ids.shape[-1])
         result = context.tensor(
             f"{tensor}_softmax", ids.shape, np.array(0), np.array(fields["high"])
