@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Block, Float, Int, decode
+from hwgen.formats import Arithmetic, Block, Float, Int, decode
 
 if TYPE_CHECKING:
     from hwgen.frontend.target import Target
@@ -272,6 +272,7 @@ class Scores:
     product: Callable[[], Real]
     name: str  # of the ONNX node that multiplies
     softmax: bool = False  # whether its softmax is meant
+    arith: Arithmetic | None = None  # of the node that multiplies
 
     @property
     def whole(self) -> bool:
