@@ -14,7 +14,8 @@ import pytest
 
 from hwgen import engines, golden
 from hwgen.config import Config
-from hwgen.cost.timing import TIMING, interval, schedule
+from hwgen.cost.schedule import interval, schedule
+from hwgen.cost.timing import TIMING
 from hwgen.design import bundle_of
 from hwgen.errors import ConfigError
 from hwgen.formats import random_codes
