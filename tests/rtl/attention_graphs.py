@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 
-from hwgen.formats import Float, Int, parse_arithmetic
+from hwgen.formats import Float, Int, int_holding, parse_arithmetic
+from hwgen.frontend.attention_form import Operand, attention_form, sight
 from hwgen.ir import Attention, Graph, Grid, Mask, Tensor
 from hwgen.ir.interpolation import interpolation
 from tests.rtl.transformer_graphs import alone, having
@@ -141,6 +143,44 @@ def floats(seed: int) -> Graph:
     )
     y = Tensor((5, 8), Int(17))
     return alone(node, q, k, v, y, nodes={"node": {"lanes": 2, "simd": 2}})
+
+
+def sliding(
+    rows: int,
+    window: int,
+    depth: int,
+    lanes: int,
+    arithmetic: str = "int8",
+    leading: int = 0,
+    allowed: np.ndarray | None = None,
+) -> Graph:
+    """One head as a model gives it, of numbers from -4 to 4: of each row the `window` keys around
+    it and the first `leading`, or what is `allowed` (rows, rows)."""
+    arith = parse_arithmetic(arithmetic)
+    fmt, floats = arith.x, isinstance(arith.x, Float)
+    scale = Fraction(1) if floats else Fraction(4, 1 << fmt.bits - 1)
+    ends = (-4, 4) if floats else (fmt.min, fmt.max)
+    operand = Operand(fmt=fmt, scale=scale, least=ends[0], most=ends[1])
+    right = (window - 1) // 2
+    left, slots = window - 1 - right, leading + window
+    seen = {"left": left, "right": right, "leading": leading, "slots": slots}
+    keys = slots
+    if allowed is not None:
+        seen, keys = sight(allowed[None], None), int(allowed.sum(axis=1).max())
+    form = attention_form(
+        "sliding",
+        operand,
+        operand,
+        operand,
+        factor=Fraction(1 / math.sqrt(depth)),
+        depth=depth,
+        keys=keys,
+        arithmetic=arith if floats else None,
+    )
+    x = Tensor((rows, depth), fmt)
+    y = Tensor((rows, depth), int_holding(form.fields["low"], form.fields["high"]))
+    node = having(Attention, **form.fields, **seen, heads=1, groups=1)
+    return alone(node, x, x, x, y, nodes={"node": {"lanes": lanes, "simd": 1}})
 
 
 CASES = {

@@ -70,8 +70,8 @@ class ValuesUnit(wiring.Component):
         self._divide(m, ce, valid, register(m, ce, total, "sum"), sums)
         return m
 
-    def _lanes(self, m: Module, ce, stores, step, bank) -> list[data.View]:
-        """The weighted values of each lane, four cycles later."""
+    def _lanes(self, m: Module, ce, stores, step, bank) -> Signal:
+        """The weighted values of all lanes, those of a lane's word together, four cycles later."""
         plan, control = self._plan, bank.control
         groups, words = plan.node.groups, range(max(2, plan.value_words))
         read_at, write_at = Signal(words, name="read_at"), Signal(words, name="write_at")
@@ -85,19 +85,17 @@ class ValuesUnit(wiring.Component):
             "i_i_word": self.v.payload.as_value(),
             "i_i_at": register(m, ce, read_at, "value_address"),
         }
-        layout = data.ArrayLayout(plan.dot_shapes[1], plan.simd)
+        width, size = plan.dot_shapes[1].width, plan.weight_fmt.bits
+        products = Signal(width * plan.simd * plan.lanes)
         writes = one_hot(m, control.slot_lane, stores, plan.lanes)
-        found = []
         for k in range(plan.lanes):
-            out = Signal(layout, name=f"products{k}")
             own = {
                 "i_i_write": writes[k],
-                "i_i_p": bank.weights[k],
-                "o_o": out.as_value(),
+                "i_i_p": bank.weights.word_select(k, size),
+                "o_o": products.word_select(k, width * plan.simd),
             }
             lane(m, value_lane(plan)[0], k, {**shared, **own})
-            found.append(out)
-        return found
+        return products
 
     def _sums(self, m: Module, ce, products, useful, place, first, down) -> list[Signal]:
         """The sums of a word, in a memory between visits."""
@@ -106,8 +104,10 @@ class ValuesUnit(wiring.Component):
         m.submodules.sums = memory = Memory(shape=layout, depth=plan.width, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
         new = Signal(layout)
+        width, count = plan.dot_shapes[1].width, plan.simd * plan.lanes
         for k in range(plan.simd):
-            dot = tree(m, ce, [product[k] for product in products], add)
+            terms = [products.word_select(j, width).as_signed() for j in range(k, count, plan.simd)]
+            dot = tree(m, ce, terms, add)
             m.d.comb += new[k].eq(Mux(first, 0, read.data[k] >> down) + dot)
         m.d.comb += [
             read.addr.eq(place),
