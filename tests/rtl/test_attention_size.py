@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from hwgen.cost.timing import interval
+from hwgen.cost.schedule import interval
 from hwgen.emit.verilog import unit_sources, verilog
 from hwgen.ir import Attention, Graph
 from hwgen.rtl.build import build
