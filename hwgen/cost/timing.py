@@ -189,7 +189,8 @@ def _softmax(node: Softmax, x: Tensor, _y: Tensor) -> list[Process]:
 
 def _concat(node: Concat, *tensors: Tensor) -> list[Process]:
     y = tensors[-1]
-    source = np.tile(np.repeat(np.arange(len(node.turn)), node.turn), y.words // sum(node.turn))
+    turn = np.repeat(np.arange(len(node.turn)), np.array(node.turn) // y.lanes)
+    source = np.tile(turn, y.words // turn.size)
     needs = np.array([np.cumsum(source == k) for k in range(len(node.turn))])
     return [Process(needs, np.arange(1, y.words + 1), 0)]
 

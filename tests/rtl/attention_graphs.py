@@ -52,7 +52,15 @@ def _fields(weight_bits: int, fraction: int, up: int, low: int, high: int) -> di
     }
 
 
-def _integers(bits: int, *inputs: Tensor, lanes: int, simd: int, **fields) -> Graph:
+def _integers(
+    bits: int,
+    *inputs: Tensor,
+    lanes: int,
+    simd: int,
+    parts: int = 1,
+    cycles: int | None = None,
+    **fields,
+) -> Graph:
     """Attention of integers, whose scores spread over some powers of two."""
     q, _, v, *_ = inputs
     less = 4
@@ -66,7 +74,8 @@ def _integers(bits: int, *inputs: Tensor, lanes: int, simd: int, **fields) -> Gr
         multiplier=spread.numerator,
         shift=spread.denominator.bit_length() - 1,
     )
-    return alone(node, *inputs, y, nodes={"node": {"lanes": lanes, "simd": simd}})
+    settings = {"lanes": lanes, "simd": simd, "heads": parts}
+    return alone(node, *inputs, y, nodes={"node": settings}, cycles=cycles)
 
 
 def band(seed: int) -> Graph:
@@ -94,6 +103,20 @@ def masked(seed: int) -> Graph:
     fields = {"heads": heads, "groups": groups, "left": keys, "right": keys - 1, "slots": keys}
     mask = Mask(allowed=allowed, bias=bias)
     return _integers(8, q, k, v, lanes=lanes, simd=simd, **fields, mask=mask)
+
+
+def dealt(seed: int) -> Graph:
+    """Heads that work at once, joined in words of several elements; each has its own mask."""
+    rows, elements = 6, 4
+    q, k, v = (
+        Tensor((rows, heads * elements), Int(8)) for heads in (4, 4 - 2 * seed, 4 - 2 * seed)
+    )
+    fields = {"heads": 4, "groups": 4 - 2 * seed, "left": 2, "right": 1, "slots": 4}
+    if seed == 0:
+        allowed = np.random.default_rng(5).random((4, rows, rows)) < 0.5
+        mask = Mask(allowed=allowed)
+        fields |= {"left": rows, "right": rows - 1, "slots": rows, "mask": mask}
+    return _integers(8, q, k, v, lanes=4, simd=4, parts=2, cycles=[48, 26][seed], **fields)
 
 
 def sequences(seed: int) -> Graph:
@@ -185,7 +208,7 @@ def sliding(
 
 CASES = {
     "attention": [(band, k) for k in range(len(BANDS))],
-    "masks": [(masked, k) for k in range(len(MASKS))],
+    "masks": [*((masked, k) for k in range(len(MASKS))), *((dealt, k) for k in range(2))],
     "sequences": [(sequences, k) for k in range(3)],
     "attention_floats": [(floats, k) for k in range(len(FLOATS))],
 }
