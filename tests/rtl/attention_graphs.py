@@ -82,7 +82,8 @@ def band(seed: int) -> Graph:
     """Windows."""
     rows, keys, heads, groups, depth, width, left, right, leading, lanes, simd = BANDS[seed]
     bits = [8, 8, 6, 8, 12, 5][seed]
-    fmts = Int(bits), Int(bits, signed=seed == 1), Int(bits)
+    values = Int(bits - 1, signed=False) if seed == 4 else Int(bits)
+    fmts = Int(bits), Int(bits, signed=seed == 1), values
     sizes = (rows, heads * depth), (keys, groups * depth), (keys, groups * width)
     q, k, v = (Tensor(size, fmt) for size, fmt in zip(sizes, fmts, strict=True))
     slots = keys if left >= rows - 1 else leading + left + right + 1

@@ -104,10 +104,10 @@ class ValuesUnit(wiring.Component):
         m.submodules.sums = memory = Memory(shape=layout, depth=plan.width, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
         new = Signal(layout)
-        width, count = plan.dot_shapes[1].width, plan.simd * plan.lanes
+        product = data.ArrayLayout(plan.dot_shapes[1], plan.simd * plan.lanes)
+        terms = data.View(product, products)
         for k in range(plan.simd):
-            terms = [products.word_select(j, width).as_signed() for j in range(k, count, plan.simd)]
-            dot = tree(m, ce, terms, add)
+            dot = tree(m, ce, [terms[j] for j in range(k, len(terms), plan.simd)], add)
             m.d.comb += new[k].eq(Mux(first, 0, read.data[k] >> down) + dot)
         m.d.comb += [
             read.addr.eq(place),
