@@ -14,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ REPEATS = 3  # in turns; the ratio is the median's
 def table(title: str, header: list[str], rows: Iterable[list[str]]) -> None:
     """A Markdown table."""
     print(f"\n## {title}\n")
-    for row in (header, ["-"] * len(header), *rows):
+    for row in chain((header, ["-"] * len(header)), rows):  # each as soon as it is there
         print(f"| {' | '.join(row)} |", flush=True)
 
 

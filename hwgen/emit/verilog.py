@@ -54,7 +54,8 @@ def unit_sources(unit: wiring.Component, name: str) -> dict[str, str]:
     text = _convert(text)
     if library.files:
         text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
-    return {f"{name}.v": text, **library.files}
+    files = {file.replace(module, name): content for file, content in library.files.items()}
+    return {f"{name}.v": text, **files}
 
 
 def _convert(text: str) -> str:

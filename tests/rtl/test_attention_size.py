@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+
+import numpy as np
 import pytest
 
 from hwgen.cost.schedule import interval
@@ -41,6 +44,13 @@ def test_window() -> None:
     for window in WINDOWS:
         size = memory_bits(unit(sliding(256, window, DEPTH, LANES)), "attention")
         assert 0 < size - 2 * 8 * window * DEPTH < 8192
+
+
+def test_files_have_the_names_that_modules_read() -> None:
+    allowed = np.random.default_rng(0).random((200, 200)) < 0.5
+    sources = unit(sliding(200, 1, DEPTH, 16, allowed=allowed | np.eye(200, dtype=bool)))
+    read = re.findall(r'\.FILE\("(.+)"\)', sources["attention.v"])
+    assert read and {*read, "attention.v"} == set(sources)
 
 
 @pytest.mark.synth
