@@ -20,9 +20,10 @@ LAYERS = (
     ("ir",),
     ("frontend", "golden", "rtl", "cost", "config"),
     ("passes",),
-    ("emit",),
+    ("emit", "synth"),
     ("engines",),
     ("design", "doctor", "samples"),
+    ("energy",),
     ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}

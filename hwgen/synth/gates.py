@@ -34,7 +34,7 @@ def gate_netlist(
         f"abc -liberty {liberty} -D {delay} -script +{SIZING}",
         "setundef -zero",
         "opt_clean -purge",
-        f"write_json netlist.json",
+        "write_json netlist.json",
     ]
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -53,6 +53,8 @@ def run_yosys(commands: Sequence[str], folder: Path) -> str:
     run = subprocess.run(
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
+    if "No module named 'pyosys'" in run.stderr:
+        raise ToolError("Yosys is missing: pip install pyosys")
     if run.returncode:
         lines = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
         wrong = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "")
