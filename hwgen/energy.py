@@ -20,10 +20,10 @@ SPARE = 1.05  # of the clock period over the slowest path
 
 @dataclass(frozen=True)
 class Energy:
-    """pJ per clock cycle. `switching` charges nets (pins alone: wires have no capacitance here),
-    `internal` is what gates take besides, `clock` is the clock's net and pins, and `leakage`.
-    `glitch` is what switching and internal energy grow by once gates have delays; the other parts
-    are without it."""
+    """pJ per clock cycle. `switching` charges nets (their wires by the library's default wire load,
+    where there is one), `internal` is what gates take besides, `clock` is the clock's net and pins,
+    and `leakage`. `glitch` is what switching and internal energy grow by once gates have delays;
+    the other parts are without it."""
 
     switching: float
     internal: float

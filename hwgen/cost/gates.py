@@ -78,7 +78,8 @@ class Netlist:
     """A module of gates, from a netlist that Yosys wrote as JSON.
 
     Nets 0 and 1 are the constants. `ports`: (is output, nets) by name; `clock`: the net of port
-    `clk`, or -1. `load`: pF of each net: the capacitances of the pins on it; wires have none.
+    `clk`, or -1. `load`: pF of each net: the pins on it, and its wire by the library's default wire
+    load, where there is one.
     """
 
     def __init__(self, library: Library, module: Mapping, clock: str = "clk") -> None:
@@ -112,10 +113,20 @@ class Netlist:
         self.nets = max(len(numbers) - 2, 2)
         self.clock = int(self.ports[clock][1][0]) if clock in self.ports else -1
         self._check()
-        self.load = np.zeros(self.nets)
+        self.load = self._loads()
+
+    def _loads(self) -> np.ndarray:
+        load, fanout = np.zeros(self.nets), np.zeros(self.nets, dtype=np.int64)
         for m in self.members:
-            loads = [m.kind.cell.pins[name].capacitance for name in m.kind.inputs]
-            np.add.at(self.load, m.inputs, np.broadcast_to(loads, m.inputs.shape))
+            pins = [m.kind.cell.pins[name].capacitance for name in m.kind.inputs]
+            np.add.at(load, m.inputs, np.broadcast_to(pins, m.inputs.shape))
+            np.add.at(fanout, m.inputs, 1)
+        for output, nets in self.ports.values():
+            np.add.at(fanout, nets, int(output))
+        if self.library.wires:
+            load += self.library.wires.at(fanout)
+        load[:2] = 0  # constants
+        return load
 
     def _check(self) -> None:
         for m in self.members:

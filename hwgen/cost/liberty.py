@@ -24,12 +24,14 @@ UNIT = re.compile(r"([\d.eE+-]*?)\s*([fpnumk]?)(s|v|w|f|ff)", re.IGNORECASE)
 
 @dataclass
 class Group:
-    """`kind (arguments) { ... }`: attributes by name, groups in order."""
+    """`kind (arguments) { ... }`: attributes and lists by name, groups in order; `repeated` has all
+    lists of one name too."""
 
     kind: str
     arguments: tuple[str, ...]
     attributes: dict[str, str] = field(default_factory=dict)
     lists: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    repeated: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
     def all(self, kind: str) -> Iterator[Group]:
@@ -64,6 +66,7 @@ def parse(text: str) -> Group:
                 stack.append(group)
             else:
                 stack[-1].lists[name] = arguments
+                stack[-1].repeated.append((name, arguments))
         elif match["close"]:
             stack.pop()
             if not stack:
@@ -153,14 +156,32 @@ class Cell:
 
 
 @dataclass(frozen=True, eq=False)
+class WireLoad:
+    """pF of a wire by the number of pins it goes to: `lengths` at `fanouts`, linear between them,
+    `slope` for each pin more."""
+
+    capacitance: float
+    fanouts: np.ndarray
+    lengths: np.ndarray
+    slope: float
+
+    def at(self, fanout: np.ndarray) -> np.ndarray:
+        """pF; none without a pin."""
+        length = np.interp(fanout, self.fanouts, self.lengths)
+        length += self.slope * np.maximum(fanout - self.fanouts[-1], 0)
+        return np.where(fanout > 0, self.capacitance * length, 0.0)
+
+
+@dataclass(frozen=True, eq=False)
 class Library:
-    """A library: the voltage and the cells by name."""
+    """A library: the voltage, the cells by name, and the wires it takes unless told otherwise."""
 
     name: str
     path: Path
     date: str
     voltage: float
     cells: dict[str, Cell]
+    wires: WireLoad | None
 
     def check(self) -> None:
         """Raise `ConfigError` where it lacks a kind of cell that synthesis needs, or power
@@ -237,7 +258,19 @@ class _Reader:
         if not volts:
             raise ConfigError(f"{path}: the library says no nom_voltage")
         date = group.attributes.get("date", "").strip("$ ").removeprefix("Date: ")
-        return Library(group.arguments[0], path, date, volts * self._volt, cells)
+        name = group.arguments[0]
+        return Library(name, path, date, volts * self._volt, cells, self._wires())
+
+    def _wires(self) -> WireLoad | None:
+        """The library's default wire load."""
+        named = self._group.attributes.get("default_wire_load")
+        for group in self._group.all("wire_load"):
+            points = [line for line in group.repeated if line[0] == "fanout_length"]
+            if group.arguments == (named,) and points:
+                fanouts, lengths = np.array([line[1][:2] for line in points], dtype=float).T
+                each = group.number("capacitance") * self._load
+                return WireLoad(each, fanouts, lengths, group.number("slope"))
+        return None
 
     def _cell(self, group: Group) -> Cell:
         whens, plain = [], group.attributes.get("cell_leakage_power")
