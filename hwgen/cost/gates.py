@@ -194,9 +194,7 @@ def timing(netlist: Netlist, input_slew: float = INPUT_SLEW) -> Timing:
     join two pins the delay is their mean. Ports have `input_slew`, the clock too."""
     slew = np.full((netlist.nets, 2), input_slew)
     arrival = np.zeros(netlist.nets)
-    shapes = [
-        (len(m.gates), len(m.kind.outputs), len(m.kind.inputs), 2) for m in netlist.members
-    ]
+    shapes = [(len(m.gates), len(m.kind.outputs), len(m.kind.inputs), 2) for m in netlist.members]
     delays = [np.zeros(shape) for shape in shapes]
     ranks = netlist.ranks
     order = [
