@@ -267,7 +267,7 @@ class _Reader:
             {name: pin for name, pin in pins.items() if pin is not None},
             tuple(whens),
             leakage,
-            flop and _flop(flop),
+            _flop(flop) if flop else None,
             refused,
         )
 

