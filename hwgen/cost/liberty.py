@@ -183,9 +183,9 @@ class Library:
     cells: dict[str, Cell]
     wires: WireLoad | None
 
-    def check(self) -> None:
-        """Raise `ConfigError` where it lacks a kind of cell that synthesis needs, or power
-        tables."""
+    def check(self, power: bool = True) -> None:
+        """Raise `ConfigError` where it lacks a kind of cell that synthesis needs, or (with
+        `power`) power tables."""
         kinds = {
             "an inverter": [c for c in self.cells.values() if _is(c, 1, (1, 0))],
             "a NAND or NOR gate of two inputs": [
@@ -196,7 +196,7 @@ class Library:
         for kind, found in kinds.items():
             if not found:
                 raise ConfigError(f"{self.path}: the library has no cell that is {kind}")
-            for cell in found:
+            for cell in found if power else ():
                 if not any(pin.powers for pin in cell.pins.values()):
                     raise ConfigError(
                         f"{self.path}: cell {cell.name} has no internal_power tables; energy needs "
