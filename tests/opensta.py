@@ -3,9 +3,10 @@
 The tool gives what it finds in the library at its own slews and loads: the energies of all tables,
 loads of outputs and leakages, from the log of `report_power`. They are put together as its
 `report_power` does: the mean of rise and fall for each transition; an output's tables in
-proportion to how often their input changes and matters; inputs' tables and leakages in proportion
-to how long their condition holds. That is not left to the tool because version 2.0.17, Debian's,
-takes activities of ports alone and adds rise and fall for the clock's.
+proportion to how often their input changes and matters; leakages in proportion to how long their
+condition holds. That is not left to the tool because version 2.0.17, Debian's, takes activities of
+ports alone and adds rise and fall for the clock's. Inputs' tables are weighed by how often their
+condition holds when the input changes, not by how long: data comes while the clock is high.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from hwgen.cost.gates import INPUT_SLEW, Kind, Netlist
-from hwgen.cost.power import LEAK, Activity
+from hwgen.cost.power import LEAK, Activity, GatePower
 
 NUMBER = r"([-+.\de]+)"
 SECTION = re.compile(r"power: internal g(\d+)/(\S+) ")
@@ -70,7 +71,6 @@ def look(netlist: Netlist, folder: Path) -> dict[int, Seen]:
     """What the tool finds, by gate."""
     clock = next((n for n, (_, b) in netlist.ports.items() if netlist.clock in b), None)
     ports = [n for n, (output, _) in netlist.ports.items() if not output and n != clock]
-    pins = " ".join(f"[get_ports {{{name}*}}]" for name in ports)
     commands = [
         f"read_liberty {netlist.library.path.absolute()}",
         "read_verilog netlist.v",
@@ -80,7 +80,6 @@ def look(netlist: Netlist, folder: Path) -> dict[int, Seen]:
         *([f"set_clock_transition {INPUT_SLEW} clk"] if clock else []),
         *(f"set_input_delay 0 -clock clk [get_ports {{{name}*}}]" for name in ports),
         "set_power_activity -input -activity 0.5 -duty 0.5",
-        *(f"set_power_activity -input_ports {pin} -activity 0.5" for pin in [pins] if not ports),
         "sta::set_debug power 3",
         "report_power",
     ]
@@ -130,8 +129,19 @@ class Reference:
         return self.switching + self.internal + self.leakage
 
 
+def measured(power: GatePower, period: float) -> Reference:
+    """Ours, without the nets that ports drive, which the tool does not count."""
+    internal = float(power.internal.sum() + power.clock.sum())
+    leakage = float(power.leakage.sum()) * period * LEAK
+    return Reference(float(power.switching.sum()), internal, leakage)
+
+
 def reference(
-    netlist: Netlist, seen: Mapping[int, Seen], activity: Activity, period: float, defaults: bool
+    netlist: Netlist,
+    seen: Mapping[int, Seen],
+    activity: Activity,
+    period: float,
+    defaults: bool = False,
 ) -> Reference:
     """The tool's power at our activity. `defaults`: tables without a condition are added to those
     whose condition holds, as the tool does; else they are for when none holds, as the format
@@ -147,9 +157,11 @@ def reference(
             for name, net in zip(m.kind.outputs, m.outputs[row], strict=True):
                 total.switching += 0.5 * gate.loads.get(name, 0.0) * square * density[net]
                 total.internal += _output(m.kind, gate, name, times, density, m.inputs[row], net)
-            for name, net in zip(m.kind.inputs, m.inputs[row], strict=True):
+            for i, (name, net) in enumerate(zip(m.kind.inputs, m.inputs[row], strict=True)):
                 tables = [(when, e) for pin, _, when, e in gate.tables if pin == name]
-                held = {when: _share(m.kind, when, times) for when, _ in tables if when}
+                changes = activity.pins[k][row, i]
+                shares = changes / max(changes.sum(), 1)
+                held = {when: _share(m.kind, when, shares) for when, _ in tables if when}
                 rest = 1.0 if defaults else 1 - sum(held.values())
                 total.internal += density[net] * sum(held.get(w, rest) * e for w, e in tables)
             whens = {w: v for w, v in gate.leakages.items() if w}

@@ -2,36 +2,43 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from hwgen.cache import cached
 from hwgen.cost.gates import Netlist
 from hwgen.cost.liberty import Library
 from hwgen.synth.library import DELAY, SIZING
-from hwgen.synth.yosys import run_yosys
+from hwgen.synth.yosys import LIBRARY, NETLIST, run_yosys, version
 
 
 def gate_netlist(
     sources: Mapping[str, str], top: str, library: Library, delay: int = DELAY
 ) -> Netlist:
     """The gates of a module, from its Verilog and memory files by name; `delay` in ps is what ABC
-    aims at. Raises `ToolError`."""
-    liberty = library.path.absolute()
+    aims at. Kept in the cache. Raises `ToolError`."""
     commands = [
         f"read_verilog {' '.join(name for name in sources if name.endswith('.v'))}",
         f"synth -flatten -top {top}",
-        f"dfflibmap -liberty {liberty}",
-        f"abc -liberty {liberty} -D {delay} -script +{SIZING}",
+        f"dfflibmap -liberty {LIBRARY}",
+        f"abc -liberty {LIBRARY} -D {delay} -script +{SIZING}",
         "setundef -zero",
         "opt_clean -purge",
-        "write_json netlist.json",
+        f"write_json {NETLIST}",
     ]
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        for name, text in sources.items():
-            (folder / name).write_text(text)
-        run_yosys(commands, folder)
-        design = json.loads((folder / "netlist.json").read_text())
-    return Netlist(library, design["modules"][top])
+
+    def make(folder: Path) -> None:
+        with tempfile.TemporaryDirectory() as scratch:
+            work = Path(scratch)
+            for name, text in sources.items():
+                (work / name).write_text(text)
+            run_yosys(commands, work, library.path)
+            (folder / NETLIST).write_bytes((work / NETLIST).read_bytes())
+
+    own = {"commands": "\n".join(commands), "yosys": version()}
+    digest = hashlib.sha256(library.path.read_bytes()).hexdigest()
+    folder = cached({**sources, **own, "library": digest}, make)
+    return Netlist(library, json.loads((folder / NETLIST).read_text())["modules"][top])
