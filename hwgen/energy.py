@@ -105,7 +105,8 @@ def netlist_energy(
         glitch=sum(_dynamic(moving)) - switching - internal,
     )
     size = netlist.area, times.path, period, len(netlist.names), netlist.flops
-    return UnitEnergy(*size, energy, quiet.outputs)
+    outputs = {name: codes[skipped:] for name, codes in quiet.outputs.items()}
+    return UnitEnergy(*size, energy, outputs)
 
 
 def _dynamic(power: GatePower) -> tuple[float, float]:

@@ -26,6 +26,8 @@ struct Job {
   int64_t cycles, warm;                      // the first `warm` cycles are not counted
   int64_t period;                            // ps, or 0
   int64_t inputs, outputs;                   // bits of ports
+  int64_t streams;                           // inputs whose next row waits until a net is 1
+  const int32_t *ready_nets, *stream_of;     // (streams,), and of each input its stream, or -1
   const int32_t *input_nets, *output_nets;
   const uint8_t *given;                      // (cycles, inputs)
   uint8_t *got;                              // (cycles, outputs), at the end of each cycle
@@ -40,7 +42,7 @@ class Simulation {
   Simulation(const Gates &gates, Job &job)
       : g(gates), job(job), value(g.nets), state(g.gates), last(g.gates), marked(g.gates), rises(g.gates),
         falls(g.gates), pin_at(g.gates), cause_at(g.gates), time_at(g.gates), delay_at(g.gates), pending(g.nets),
-        serial(g.nets), cause(g.nets), fan_at(g.nets + 1) {
+        serial(g.nets), cause(g.nets), fan_at(g.nets + 1), taken(job.streams) {
     int64_t pin = 0, reason = 0, time = 0, delay = 0, ranks = 0;
     for (int64_t k = 0; k < g.gates; k++) {
       const int64_t in = inputs(k), out = outputs(k), states = int64_t(1) << g.bits[g.kind[k]];
@@ -55,7 +57,7 @@ class Simulation {
     std::vector<int32_t> next(fan_at.begin(), fan_at.end() - 1);
     for (int64_t k = 0; k < g.gates; k++)
       for (int64_t p = 0; p < inputs(k); p++) fans[next[net(k, p)]++] = {int32_t(k), int32_t(p)};
-    wheel.resize(job.period ? job.period : ranks);
+    wheel.resize(job.period > ranks ? job.period : ranks);
   }
 
   int64_t run() {
@@ -63,11 +65,15 @@ class Simulation {
     settle();
     for (int64_t c = 0; c < job.cycles; c++) {
       if (c == job.warm) forget();
+      timed = job.period && c >= job.warm;
       rise();
-      for (int64_t k = 0; k < job.inputs; k++)
-        if (job.given[c * job.inputs + k] != value[job.input_nets[k]]) toggle(job.input_nets[k]);
-      job.period ? spend_period() : ripple();
+      for (int64_t k = 0; k < job.inputs; k++) {
+        const int64_t row = job.stream_of[k] < 0 ? c : taken[job.stream_of[k]];
+        if (job.given[row * job.inputs + k] != value[job.input_nets[k]]) toggle(job.input_nets[k]);
+      }
+      timed ? spend_period() : ripple();
       if (late) return c + 1;
+      for (int64_t k = 0; k < job.streams; k++) taken[k] += value[job.ready_nets[k]];
       for (int64_t k = 0; k < job.outputs; k++) job.got[c * job.outputs + k] = value[job.output_nets[k]];
     }
     for (int64_t k = 0; k < g.gates; k++) flush(k);
@@ -90,11 +96,12 @@ class Simulation {
   std::vector<uint32_t> serial;                      // of a net's event, to cancel it
   std::vector<int64_t> cause;                        // of a pending change
   std::vector<int32_t> fan_at;
+  std::vector<int64_t> taken;                        // rows of streams
   std::vector<Fan> fans;
   std::vector<int32_t> touched, turning;             // flip-flops
   std::vector<std::vector<Event>> wheel;             // by picosecond, or by rank of gates to evaluate
   int64_t sizes[3], edges[2] = {0, 0}, now = 0;      // edges of the clock: falling, rising
-  bool high = false, late = false;
+  bool high = false, late = false, timed = false;
 
   int64_t inputs(int64_t k) const { return g.in_at[k + 1] - g.in_at[k]; }
   int64_t outputs(int64_t k) const { return g.out_at[k + 1] - g.out_at[k]; }
@@ -186,7 +193,7 @@ class Simulation {
       job.pins[pin_at[k] + (int64_t(pin) << bits(k)) + seen(k)]++;
       if (clock(k) >= 0)
         touch(k);
-      else if (job.period)
+      else if (timed)
         evaluate(k);
       else if (!marked[k])
         marked[k] = 1, wheel[g.rank[k]].push_back({k, 0});
@@ -205,7 +212,7 @@ class Simulation {
       }
       const int64_t arc = o * inputs(k) + last[k];
       const int64_t reason = cause_at[k] + (arc << bits(k)) + seen(k);
-      if (!job.period) {
+      if (!timed) {
         job.causes[reason]++;
         toggle(n);
         continue;

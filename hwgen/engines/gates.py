@@ -33,6 +33,8 @@ class _Gates(ctypes.Structure):
 class _Job(ctypes.Structure):
     _fields_ = (
         *((name, ctypes.c_int64) for name in ("cycles", "warm", "period", "inputs", "outputs")),
+        ("streams", ctypes.c_int64),
+        *((name, ctypes.c_void_p) for name in ("ready_nets", "stream_of")),
         *((name, ctypes.c_void_p) for name in ("input_nets", "output_nets", "given", "got")),
         *((name, ctypes.c_void_p) for name in ("toggles", "pins", "causes", "times")),
     )
@@ -40,7 +42,8 @@ class _Job(ctypes.Structure):
 
 @dataclass(frozen=True, eq=False)
 class Result(Activity):
-    """Activity, and `outputs`: codes at the end of each cycle, by port, unsigned."""
+    """Activity, and `outputs`: codes at the end of each cycle, by port, unsigned; those of cycles
+    that were not counted too."""
 
     outputs: dict[str, np.ndarray]
 
@@ -51,16 +54,18 @@ def simulate(
     timing: Timing | None = None,
     period: float = 0.0,
     warm: int = 0,
+    streams: Mapping[str, str] | None = None,
 ) -> Result:
     """Activity of a netlist, whose input ports take the codes `vectors`, one a cycle, behind the
     clock's rising edge; a port without any is 0. Flip-flops begin with 0.
 
     Without `timing` no gate has a delay, and no net changes twice in a cycle. With it changes take
     their delays, in a clock period of `period` ns, and short pulses end in gates slower than they
-    are. The first `warm` cycles are not counted. Raises `SimulationError` where a period is too
-    short.
+    are. The first `warm` cycles are not counted, and have no delays. `streams`: for input ports
+    whose next code comes only after a cycle in which an output port is 1, that port. Raises
+    `SimulationError` where a period is too short.
     """
-    nets, given = _bits(netlist, vectors)
+    nets, given, owners = _bits(netlist, vectors)
     ports = [(name, bits) for name, (output, bits) in netlist.ports.items() if output]
     reads = np.concatenate([bits for _, bits in ports] or [np.zeros(0, int)]).astype(np.int32)
     got = np.zeros((len(given), len(reads)), dtype=np.uint8)
@@ -70,7 +75,13 @@ def simulate(
         for name, rows in shapes.items()
     }
     toggles = np.zeros(netlist.nets, dtype=np.int64)
+    waits = [(streams or {}).get(name) for name in owners]
+    flows = sorted({port for port in waits if port})
+    stream_of = np.array([flows.index(port) if port else -1 for port in waits], dtype=np.int32)
+    ready_nets = np.array([netlist.ports[port][1][0] for port in flows], dtype=np.int32)
     arrays = {
+        "stream_of": stream_of,
+        "ready_nets": ready_nets,
         "input_nets": nets, "output_nets": reads, "given": given, "got": got, "toggles": toggles
     } | counts  # fmt: skip
     job = _Job(
@@ -79,6 +90,7 @@ def simulate(
         round(period * PICOSECONDS) if timing else 0,
         len(nets),
         len(reads),
+        len(flows),
         **{name: array.ctypes.data for name, array in arrays.items()},
     )
     gates, _kept = _gates(netlist, timing)
@@ -92,7 +104,7 @@ def simulate(
     times = [t / np.maximum(t.sum(axis=1, keepdims=True), 1) for t in found["times"]]
     outputs, start = {}, 0
     for name, bits in ports:
-        outputs[name] = _codes(got[warm:, start : start + len(bits)])
+        outputs[name] = _codes(got[:, start : start + len(bits)])
         start += len(bits)
     cycles = len(given) - warm
     return Result(cycles, toggles, found["pins"], found["causes"], times, outputs)
@@ -109,8 +121,8 @@ def _shapes(netlist: Netlist) -> dict[str, list[tuple[int, ...]]]:
     return found
 
 
-def _bits(netlist: Netlist, vectors: Mapping) -> tuple[np.ndarray, np.ndarray]:
-    """Nets of all input ports but the clock, and their values (cycles, nets)."""
+def _bits(netlist: Netlist, vectors: Mapping) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Nets of all input ports but the clock, their values (cycles, nets), and the ports of each."""
     lengths = {len(codes) for codes in vectors.values()}
     inputs = {name: bits for name, (output, bits) in netlist.ports.items() if not output}
     if len(lengths) != 1 or not vectors.keys() <= inputs.keys():
@@ -118,15 +130,16 @@ def _bits(netlist: Netlist, vectors: Mapping) -> tuple[np.ndarray, np.ndarray]:
             f"vectors must be codes, as many of each, for ports among {', '.join(inputs)}; "
             f"not {', '.join(f'{len(codes)} of {name}' for name, codes in vectors.items())}"
         )
-    nets, columns = [], []
+    nets, columns, owners = [], [], []
     for name, bits in inputs.items():
         if netlist.clock in bits:
             continue
         codes = vectors.get(name, np.zeros(min(lengths), dtype=np.int64))
         nets.append(bits)
+        owners += [name] * len(bits)
         columns.append(_spread(codes, len(bits)))
     joined = np.concatenate(nets or [np.zeros(0, int)]).astype(np.int32)
-    return joined, np.ascontiguousarray(np.concatenate(columns, axis=1))
+    return joined, np.ascontiguousarray(np.concatenate(columns, axis=1)), owners
 
 
 def _spread(codes: Sequence[int] | np.ndarray, width: int) -> np.ndarray:

@@ -76,9 +76,7 @@ def _texts(part: Part) -> dict[str, str]:
     return {"part.v": "\n".join(part.modules), **part.files}
 
 
-def _gates(
-    sources: Mapping[str, str], top: str, library: Library, delay: int, apart: bool
-) -> dict:
+def _gates(sources: Mapping[str, str], top: str, library: Library, delay: int, apart: bool) -> dict:
     """A module of gates as Yosys writes it in JSON; `apart`: its components and memories are
     synthesized each on its own."""
     commands = [
@@ -110,14 +108,13 @@ def _gates(
 def _link(modules: Mapping[str, dict], design: Parts, top: str) -> dict:
     """One module: the top's gates, and in the place of each instance its unit's."""
     outer = modules[top]
-    cells, bits = {}, 0
-    numbers: dict = {}
+    numbers: dict[tuple[str, int], int] = {}
+    same: dict[int | str, int | str] = {}  # nets of the top that a unit ties together, or to 0 or 1
 
     def net(where: str, bit: int | str) -> int | str:
-        if isinstance(bit, str):
-            return bit
-        return numbers.setdefault((where, bit), len(numbers) + 2)
+        return bit if isinstance(bit, str) else numbers.setdefault((where, bit), len(numbers) + 2)
 
+    cells: dict[str, dict] = {}
     for name, cell in outer["cells"].items():
         kind = cell["type"].removesuffix(BOX)
         joined = {pin: [net("", b) for b in bits] for pin, bits in cell["connections"].items()}
@@ -125,17 +122,28 @@ def _link(modules: Mapping[str, dict], design: Parts, top: str) -> dict:
             cells[f"/{name}"] = {"type": kind, "connections": joined}
             continue
         unit = modules[kind]
-        known = {}
-        for port, bound in unit["ports"].items():
-            known |= dict(zip(bound["bits"], joined.get(port, bound["bits"]), strict=True))
+        known: dict[int | str, int | str] = {"0": "0", "1": "1", "x": "x"}
+        ports = sorted(unit["ports"].items(), key=lambda item: item[1]["direction"])
+        for port, bound in ports:  # inputs first
+            for bit, outside in zip(bound["bits"], joined.get(port, []), strict=False):
+                if known.setdefault(bit, outside) != outside:
+                    same[outside] = known[bit]
         for inner, gate in unit["cells"].items():
             pins = {
                 pin: [known[b] if b in known else net(name, b) for b in bits]
                 for pin, bits in gate["connections"].items()
             }
             cells[f"{name}/{inner}"] = {"type": gate["type"], "connections": pins}
-    ports = {
-        name: {**port, "bits": [net("", b) for b in port["bits"]]}
+
+    def final(bit: int | str) -> int | str:
+        while bit in same:
+            bit = same[bit]
+        return bit
+
+    for cell in cells.values():
+        cell["connections"] = {p: [final(b) for b in v] for p, v in cell["connections"].items()}
+    ends = {
+        name: {**port, "bits": [final(net("", b)) for b in port["bits"]]}
         for name, port in outer["ports"].items()
     }
-    return {"ports": ports, "cells": cells}
+    return {"ports": ends, "cells": cells}

@@ -159,9 +159,17 @@ def test_hazard() -> None:
 def test_warm() -> None:
     gates = netlist("clk d", "y", "DFF.f CLK=clk D=d Q=y")
     found = simulate(gates, {"d": [1, 1, 1, 0]}, warm=2)
-    assert found.cycles == 2 and found.outputs["y"].tolist() == [1, 1]
+    assert found.cycles == 2 and found.outputs["y"].tolist() == [0, 1, 1, 1]
     assert found.toggles[gates.ports["y"][1]].tolist() == [0]
     assert found.pins[0].sum() == 2 * 2 + 1
+
+
+def test_stream() -> None:
+    """A port whose codes wait for the flip-flop y, which changes in every cycle."""
+    gates = netlist("clk d", "y z", "INV.g A=y Y=n; DFF.f CLK=clk D=n Q=y; BUF.h A=d Y=z")
+    found = simulate(gates, {"d": [0, 1, 0, 1, 1, 1]}, streams={"d": "y"})
+    assert found.outputs["y"].tolist() == [1, 0, 1, 0, 1, 0]
+    assert found.outputs["z"].tolist() == [0, 1, 1, 0, 0, 1]
 
 
 def test_short_period() -> None:
