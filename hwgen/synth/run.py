@@ -38,90 +38,107 @@ class Plan:
         return Figures("synthesis", self.target, self.source, **self.count(found))
 
 
-def plan(
-    target: str,
-    device: str | None = None,
-    liberty: str | Path | None = None,
-    delay: int | None = None,
-) -> Plan:
-    """How to synthesize; raises `ConfigError` and `ToolError`."""
-    yosys_version = f"Yosys {yosys.version()}"
-    if target == GATES:
-        if device is not None:
-            raise ConfigError("gates have no device: leave --device out")
-        library = find_liberty(liberty)
-        aim = DELAY if delay is None else delay
-        source = f"{yosys_version}, ABC aiming at {aim} ps, library {library.name}"
+@dataclass(frozen=True)
+class Options:
+    """How to synthesize. `target`: a family, or GATES of the library `liberty`, sized for paths of
+    `delay` ps. `device`: a chip of the family. `whole`: the design flat, without nodes. `place`:
+    placed and routed too, in `limit` seconds. `jobs`: processes at once."""
+
+    target: str
+    device: str | None = None
+    liberty: str | Path | None = None
+    delay: int | None = None
+    whole: bool = False
+    place: bool = False
+    limit: float | None = None
+    jobs: int | None = None
+
+    def plan(self) -> Plan:
+        """Flow and counts; raises `ConfigError` and `ToolError`."""
+        if self.limit is not None and not self.place:
+            raise ConfigError("a time limit is for place and route: give --place too")
+        if self.target == GATES:
+            return self._gates()
+        family = target_named(self.target)
+        if self.liberty is not None or self.delay is not None:
+            raise ConfigError(
+                f"a cell library and a delay are for the target {GATES}, not {self.target}"
+            )
+        if self.place:
+            tool_version(family)
+        _, chip = family.device(self.device)
+        flow = " ".join(filter(None, (family.flow, chip and chip.flow)))
+        source = f"Yosys {yosys.version()}, {flow}"
+        commands = Flow((f"{flow} -top TOP",))
+        return Plan(family.name, commands, source, lambda c: family.counts(c.cells))
+
+    def _gates(self) -> Plan:
+        if self.device is not None or self.place:
+            raise ConfigError("gates can't be placed, and have no device")
+        version, library = yosys.version(), find_liberty(self.liberty)
+        aim = DELAY if self.delay is None else self.delay
+        source = f"Yosys {version}, ABC aiming at {aim} ps, library {library.name}"
         return Plan(GATES, gate_flow(library, aim), source, lambda c: gate_counts(c, library))
-    family = target_named(target)
-    if liberty is not None or delay is not None:
-        raise ConfigError(f"a cell library and a delay are for the target {GATES}, not {target}")
-    _, chip = family.device(device)
-    flow = " ".join(filter(None, (family.flow, chip and chip.flow)))
-    source = f"{yosys_version}, {flow}"
-    return Plan(family.name, Flow((f"{flow} -top TOP",)), source, lambda c: family.counts(c.cells))
 
 
-def synthesize(
+def run(
     sources: Mapping[str, str],
     top: str,
-    target: str,
-    device: str | None = None,
-    liberty: str | Path | None = None,
-    delay: int | None = None,
-    whole: bool = False,
-    jobs: int | None = None,
+    options: Options,
     names: Mapping[str, str] | None = None,
     progress: Progress = quiet,
 ) -> Figures:
     """Figures of Verilog and memory files by name, whose top module is `top`.
 
     Each module that the top instantiates is synthesized on its own and kept in the cache; the
-    design is the sum over its instances. `whole`: the design flat, without nodes. `names`: what to
-    call the top's instances. `jobs`: processes at once.
+    design is the sum over its instances, or what the flat design gives where it is placed too.
+    `names`: what to call the top's instances. Raises `ConfigError`, `ToolError`.
     """
-    chosen = plan(target, device, liberty, delay)
-    if whole:
-        progress("the whole design", 0, 1)
-        return chosen.figures(yosys.whole(sources, top, chosen.flow)[0])
-    design = split(sources, top)
-    found = yosys.parts({**design.units, GLUE: design.glue}, chosen.flow, jobs, progress)
-    kinds = {name: chosen.figures(cells) for name, cells in found.items()}
-    names = names or {}
-    nodes = {names.get(i, i): kinds[module] for i, module in design.instances.items()}
-    nodes[GLUE] = kinds[GLUE]
-    source = f"{chosen.source}; sum of {len(nodes)} nodes"
-    return Figures("synthesis", chosen.target, source, **total(nodes.values()), nodes=nodes)
+    plan = options.plan()
+    if options.whole and not options.place:
+        return plan.figures(_whole(sources, top, plan, progress)[0])
+    apart = _apart(sources, top, plan, options.jobs, names or {}, progress)
+    return _placed(sources, top, plan, options, apart, progress) if options.place else apart
 
 
-def place_and_route(
-    sources: Mapping[str, str],
-    top: str,
-    target: str,
-    device: str | None = None,
-    limit: float | None = None,
-    jobs: int | None = None,
-    names: Mapping[str, str] | None = None,
-    progress: Progress = quiet,
+def _whole(sources, top: str, plan: Plan, progress: Progress) -> tuple[Cells, Path]:
+    progress("the whole design", 0, 0)
+    return yosys.whole(sources, top, plan.flow)
+
+
+def _apart(
+    sources, top: str, plan: Plan, jobs: int | None, names: Mapping[str, str], progress: Progress
 ) -> Figures:
-    """The same of the flat design after place and route, with its clock and utilisation; its nodes
-    are those of `synthesize`."""
-    family = target_named(target)
-    tool_version(family)
-    chosen = plan(target, device)
-    apart = synthesize(sources, top, target, device, jobs=jobs, names=names, progress=progress)
-    progress("the whole design", 0, 1)
-    cells, folder = yosys.whole(sources, top, chosen.flow)
+    """Node by node."""
+    design = split(sources, top)
+    called = {module: names.get(i, i) for i, module in design.instances.items()}
+    units = {called[module]: unit for module, unit in design.units.items()}
+    found = yosys.parts({**units, GLUE: design.glue}, plan.flow, jobs, progress)
+    kinds = {name: plan.figures(cells) for name, cells in found.items()}
+    order = sorted(design.instances, key=lambda i: [*names, i].index(i))
+    nodes = {names.get(i, i): kinds[called[design.instances[i]]] for i in order}
+    nodes[GLUE] = kinds[GLUE]
+    source = f"{plan.source}; sum of nodes"
+    return Figures("synthesis", plan.target, source, **total(nodes.values()), nodes=nodes)
+
+
+def _placed(
+    sources, top: str, plan: Plan, options: Options, apart: Figures, progress: Progress
+) -> Figures:
+    """The flat design's, placed and routed."""
+    family = target_named(options.target)
+    cells, folder = _whole(sources, top, plan, progress)
+    netlist, device = folder / yosys.NETLIST, options.device
     try:
-        placed = place(folder / yosys.NETLIST, top, family, device, limit, progress)
+        placed = place(netlist, top, family, device, options.limit, progress)
     except DoesNotFitError as error:
         message = f"{error}; {_advice(error.over, family, apart.nodes)}"
         raise DoesNotFitError(error.device, error.over, message) from None
     name, _ = family.device(device)
     return replace(
-        chosen.figures(cells),
+        plan.figures(cells),
         level="placed",
-        source=f"{chosen.source}; {placed.tool}, {name}, out of context",
+        source=f"{plan.source}; {placed.tool}, {name}, out of context",
         fmax_mhz=placed.fmax,
         utilisation=placed.utilisation,
         nodes=apart.nodes,
