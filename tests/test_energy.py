@@ -10,19 +10,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import hwgen
+from hwgen import golden
+from hwgen.cost.figures import Figures
 from hwgen.cost.gates import timing
 from hwgen.cost.liberty import Library, read_liberty
 from hwgen.cost.power import gate_power
 from hwgen.emit.unit_kinds import KINDS, Unit
 from hwgen.emit.verilog import unit_sources
-from hwgen.energy import unit_energy
+from hwgen.energy import design_energy, unit_energy
+from hwgen.energy.design import CLASSES
 from hwgen.engines.gates import simulate
-from hwgen.errors import ConfigError
+from hwgen.errors import ConfigError, SimulationError
 from hwgen.formats import parse_arithmetic
-from hwgen.synth.gates import gate_netlist
+from hwgen.ir import Linear
+from hwgen.synth.gates import gate_netlist, part_of
 from hwgen.synth.library import OSU018
 from tests.gates import TINY, tiny
 from tests.opensta import look, measured, reference
+from tests.small import good
 
 LIBRARIES = [path for path in (os.environ.get("HWGEN_LIBERTY"), OSU018) if path]
 CYCLES = 400
@@ -78,6 +84,74 @@ def test_library_without_power(tmp_path: Path) -> None:
     _, sources, vectors = unit("mul", "e4m3fn:lmul")
     with pytest.raises(ConfigError, match=r"still.lib: cell INV has no internal_power tables"):
         unit_energy(sources, "unit", path, vectors)
+
+
+# --- whole designs -------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def small() -> tuple[hwgen.Design, np.ndarray]:
+    inputs = np.random.default_rng(0).normal(size=(3, 1, 12)).astype(np.float32)
+    return hwgen.compile(good(), cycles=60), inputs
+
+
+@pytest.mark.model
+def test_design(small) -> None:
+    """Its gates give the golden model's codes, or there would be no figures."""
+    design, inputs = small
+    found = design_energy(design, inputs, TINY)
+    assert (found.level, found.target, found.cycles) == ("activity", "asic", 60)
+    assert found.source.startswith("180 cycles of ")
+    assert {*found.nodes} == {*(node.name for node in design.graph.nodes), "(glue)"}
+    assert set(found.energy) == set(CLASSES) and min(found.energy.values()) > 0
+    assert found.energy_nj == pytest.approx(sum(found.energy.values()))
+    for name in ("energy_nj", "ff", "area_um2"):
+        nodes = [getattr(node, name) for node in found.nodes.values()]
+        assert getattr(found, name) == pytest.approx(sum(nodes))
+    layer = next(n for n in design.graph.nodes if isinstance(n, Linear))
+    mac = {name: node.energy["mac"] for name, node in found.nodes.items()}
+    assert mac[layer.name] == found.energy["mac"]
+    weights = found.nodes[layer.name].energy["weight memory"]  # others hold scales and offsets
+    assert 0.9 * found.energy["weight memory"] < weights < found.energy["weight memory"]
+
+
+@pytest.mark.model
+def test_still_inputs_take_less(small) -> None:
+    """The same sample again and again, beside samples that differ: less in data, the same clock."""
+    design, inputs = small
+    busy = design_energy(design, inputs, TINY)
+    still = design_energy(design, np.zeros_like(inputs), TINY, period=2 * busy_period(busy))
+    for name in ("mac", "functions", "activation memory", "glitch"):
+        assert still.energy[name] < busy.energy[name]
+    assert still.energy["clock"] == pytest.approx(busy.energy["clock"], rel=0.2)
+    assert still.energy["leakage"] == pytest.approx(2 * busy.energy["leakage"], rel=0.1)
+
+
+def busy_period(found: Figures) -> float:
+    return float(found.source.split(", ")[-1].split()[0])
+
+
+@pytest.mark.model
+def test_design_differs(small, monkeypatch: pytest.MonkeyPatch) -> None:
+    design, inputs = small
+    right = golden.run
+    monkeypatch.setattr(golden, "run", lambda *a: {k: v ^ 1 for k, v in right(*a).items()})
+    with pytest.raises(SimulationError, match="gates differ from the golden model: m_axis_tdata"):
+        design_energy(design, inputs, TINY)
+
+
+@pytest.mark.parametrize(
+    "gate, parts",
+    [
+        ("/$auto$1", ("", "")),
+        ("n_a/$abc$12$auto$3", ("n_a", "")),
+        ("n_a/$flatten\\dot0$32.$abc$1", ("n_a", "dot0$32")),
+        ("n_a/$flatten\\top_n_a_rom.$abc$1.x", ("n_a", "rom")),
+        ("n_a/dot0.o_reg", ("n_a", "dot0")),
+    ],
+)
+def test_parts(gate: str, parts: tuple[str, str]) -> None:
+    assert part_of(gate) == parts
 
 
 # --- against OpenSTA -----------------------------------------------------------------------------

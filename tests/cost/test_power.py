@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from hwgen.cost.gates import Netlist, timing
+from hwgen.cost.liberty import read_liberty
 from hwgen.cost.power import GatePower, gate_power
 from hwgen.energy import netlist_energy
 from hwgen.engines.gates import simulate
-from tests.gates import netlist
+from tests.gates import TINY, netlist
 
 
 def power(gates: Netlist, timed: float = 0, **vectors: list[int]) -> GatePower:
@@ -84,6 +88,26 @@ def test_low_clock() -> None:
     assert 2 * power(gates, d=[1, 0]).internal[-1] == pytest.approx(0.002 + 0.001 + 0.025)
     late = power(gates, timed=0.4, d=[1, 0])  # 0.23 ns are more than half the period
     assert 2 * late.internal[-1] == pytest.approx(0.012 + 0.013 + 0.025)
+
+
+def test_wires(tmp_path: Path) -> None:
+    """A library's default wire load: by the number of pins, the ports outside among them."""
+    wires = """default_wire_load : "medium";
+  wire_load ("small") { capacitance : 5; fanout_length (1, 1); }
+  wire_load ("medium") {
+    capacitance : 0.002; slope : 3; fanout_length (1, 2.5); fanout_length (3, 6.5);
+  }
+"""
+    text = TINY.read_text().replace("  cell (INV)", f"  {wires}  cell (INV)", 1)
+    (tmp_path / "wired.lib").write_text(text)
+    cells = ";".join(f"INV.g{k} A=a Y=y{k}" for k in range(5)) + ";INV.h A=b Y=a"
+    gates = netlist("b", "y0 a", cells, read_liberty(tmp_path / "wired.lib"))
+    nets = {name: int(bits[0]) for name, (_, bits) in gates.ports.items()}
+    assert gates.load[nets["b"]] == pytest.approx(0.01 + 0.002 * 2.5)
+    assert gates.load[nets["y0"]] == pytest.approx(0.002 * 2.5)
+    assert gates.load[nets["a"]] == pytest.approx(5 * 0.01 + 0.002 * (6.5 + 3 * 3))
+    length = gates.library.wires.at(np.array([0, 1, 2, 3, 4]))
+    assert length.tolist() == pytest.approx([0, 0.005, 0.009, 0.013, 0.019])
 
 
 def test_timing() -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hwgen.cost.gates import Netlist, timing
+from hwgen.cost.gates import Netlist, Timing, timing
 from hwgen.cost.liberty import Library, read_liberty
 from hwgen.cost.power import LEAK, GatePower, gate_power
 from hwgen.engines.gates import simulate
@@ -90,7 +90,7 @@ def netlist_energy(
 ) -> UnitEnergy:
     """The same of a netlist."""
     times = timing(netlist)
-    period = period or max(math.ceil(10 * SPARE * times.path) / 10, 0.1)
+    period = period or clock_period(times)
     given, skipped = _with_reset(netlist, vectors)
     skipped += warm
     quiet = simulate(netlist, given, None, period, skipped)
@@ -107,6 +107,11 @@ def netlist_energy(
     size = netlist.area, times.path, period, len(netlist.names), netlist.flops
     outputs = {name: codes[skipped:] for name, codes in quiet.outputs.items()}
     return UnitEnergy(*size, energy, outputs)
+
+
+def clock_period(times: Timing) -> float:
+    """Just over the slowest path, in ns."""
+    return max(math.ceil(10 * SPARE * times.path) / 10, 0.1)
 
 
 def _dynamic(power: GatePower) -> tuple[float, float]:
