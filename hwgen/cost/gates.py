@@ -202,7 +202,9 @@ class Timing:
 
 def timing(netlist: Netlist, input_slew: float = INPUT_SLEW) -> Timing:
     """Slews, the greatest that an arc gives, and delays at each net's load; where several arcs
-    join two pins the delay is their mean. Ports have `input_slew`, the clock too."""
+    join two pins the delay is their mean. Ports have `input_slew`, the clock too. No slew is
+    greater than the library allows: synthesis leaves flip-flops without the buffers that layout
+    adds."""
     slew = np.full((netlist.nets, 2), input_slew)
     arrival = np.zeros(netlist.nets)
     shapes = [(len(m.gates), len(m.kind.outputs), len(m.kind.inputs), 2) for m in netlist.members]
@@ -228,7 +230,8 @@ def timing(netlist: Netlist, input_slew: float = INPUT_SLEW) -> Timing:
                 slews = np.maximum(slews, found[:, 1].max(axis=0))
                 start = np.zeros(len(rows)) if m.kind.cell.flop else arrival[m.inputs[rows, i]]
                 late = np.maximum(late, start + delays[k][rows, o, i].max(axis=1))
-            slew[out], arrival[out] = slews, late
+            slew[out] = np.minimum(slews, netlist.library.max_slew)
+            arrival[out] = late
     return Timing(slew, arrival, delays)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -174,7 +175,8 @@ class WireLoad:
 
 @dataclass(frozen=True, eq=False)
 class Library:
-    """A library: the voltage, the cells by name, and the wires it takes unless told otherwise."""
+    """A library: the voltage, the cells by name, the wires it takes unless told otherwise, and the
+    greatest slew in ns that a net may have."""
 
     name: str
     path: Path
@@ -182,6 +184,7 @@ class Library:
     voltage: float
     cells: dict[str, Cell]
     wires: WireLoad | None
+    max_slew: float
 
     def check(self, power: bool = True) -> None:
         """Raise `ConfigError` where it lacks a kind of cell that synthesis needs, or (with
@@ -259,7 +262,15 @@ class _Reader:
             raise ConfigError(f"{path}: the library says no nom_voltage")
         date = group.attributes.get("date", "").strip("$ ").removeprefix("Date: ")
         name = group.arguments[0]
-        return Library(name, path, date, volts * self._volt, cells, self._wires())
+        volts *= self._volt
+        return Library(name, path, date, volts, cells, self._wires(), self._max_slew(cells))
+
+    def _max_slew(self, cells: dict[str, Cell]) -> float:
+        """As the library says, or the greatest of its tables."""
+        if said := self._group.number("default_max_transition"):
+            return said * self._time
+        arcs = (a for cell in cells.values() for pin in cell.pins.values() for a in pin.arcs)
+        return max((float(arc.rise.slews[-1]) for arc in arcs), default=0.0) or math.inf
 
     def _wires(self) -> WireLoad | None:
         """The library's default wire load."""

@@ -118,6 +118,17 @@ def test_timing() -> None:
     assert times.path == pytest.approx(0.085 + 0.09 + 0.5 * 0.03)
 
 
+def test_slow_net() -> None:
+    """A net of so many pins has no greater slew than the library's tables."""
+    cells = "INV.g A=a Y=n;" + ";".join(f"INV.g{k} A=n Y=y{k}" for k in range(30))
+    gates = netlist("a", "y0", cells)
+    times = timing(gates)
+    net = gates.members[0].outputs[0, 0]
+    assert gates.load[net] == pytest.approx(0.3)
+    assert times.slew[net].tolist() == [0.2, 0.2]
+    assert times.path == pytest.approx(0.05 + 0.5 * 0.05 + 0.3 + 0.05 + 0.5 * 0.2)
+
+
 def test_parts() -> None:
     """The parts of a hazard's energy: y = a ^ a, one side of it late by two buffers, is 0 but for
     a pulse whenever a changes."""
