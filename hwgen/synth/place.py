@@ -86,8 +86,9 @@ def place(
     except _FailedError as failed:
         raise _explain(failed.log, f"{target.name} {name}") from None
     report = json.loads((folder / REPORT).read_text())
+    kinds = report["utilization"].items()
     used = {
-        kind: (int(u["used"]), int(u["available"])) for kind, u in report["utilization"].items()
+        kind: (u["used"], u["available"]) for kind, u in kinds if u["used"] and u["available"] > 1
     }
     clocks = [clock["achieved"] for clock in report["fmax"].values()]
     if not clocks:
@@ -147,6 +148,8 @@ def _run(target: Target, command: list[str], folder: Path, limit: float, progres
     finally:
         timer.cancel()
         process.kill()
+        process.stdout.close()
+        process.wait()
     if late.is_set():
         raise ToolError(
             f"{target.tool} took longer than {limit:g} s: give more time with --limit (in Python "
@@ -161,11 +164,9 @@ def _explain(log: str, device: str) -> ToolError:
     """What a failed run's log says: too large, or something else."""
     used = {kind: (int(u), int(there)) for kind, u, there in USED.findall(log)}
     if over := {kind: pair for kind, pair in used.items() if pair[0] > pair[1]}:
-        excess = ", ".join(
-            f"{kind} {u:,} of {n:,} ({u - n:,} too many)" for kind, (u, n) in over.items()
-        )
-        return DoesNotFitError(device, over, f"the design does not fit {device}: {excess}")
-    wrong = [line for line in log.splitlines() if line.startswith("ERROR")] or log.splitlines()[-1:]
-    return ToolError(
-        f"nextpnr failed: {wrong[0].removeprefix('ERROR: ') if wrong else 'no message'}"
-    )
+        excess = (f"{kind} {u:,} of {n:,}, {u - n:,} too many" for kind, (u, n) in over.items())
+        message = f"the design does not fit {device}: {'; '.join(excess)}"
+        return DoesNotFitError(device, over, message)
+    lines = log.splitlines() or ["no message"]
+    wrong = next((line for line in lines if line.startswith("ERROR")), lines[-1])
+    return ToolError(f"nextpnr failed: {wrong.removeprefix('ERROR: ')}")

@@ -42,7 +42,8 @@ class Plan:
 class Options:
     """How to synthesize. `target`: a family, or GATES of the library `liberty`, sized for paths of
     `delay` ps. `device`: a chip of the family. `whole`: the design flat, without nodes. `place`:
-    placed and routed too, in `limit` seconds. `jobs`: processes at once."""
+    placed and routed too, in `limit` seconds. `jobs`: processes at once. `extra`: more options of
+    Yosys' flow."""
 
     target: str
     device: str | None = None
@@ -52,6 +53,7 @@ class Options:
     place: bool = False
     limit: float | None = None
     jobs: int | None = None
+    extra: str = ""
 
     def plan(self) -> Plan:
         """Flow and counts; raises `ConfigError` and `ToolError`."""
@@ -67,7 +69,7 @@ class Options:
         if self.place:
             tool_version(family)
         _, chip = family.device(self.device)
-        flow = " ".join(filter(None, (family.flow, chip and chip.flow)))
+        flow = " ".join(filter(None, (family.flow, chip and chip.flow, self.extra)))
         source = f"Yosys {yosys.version()}, {flow}"
         commands = Flow((f"{flow} -top TOP",))
         return Plan(family.name, commands, source, lambda c: family.counts(c.cells))
@@ -97,8 +99,10 @@ def run(
     plan = options.plan()
     if options.whole and not options.place:
         return plan.figures(_whole(sources, top, plan, progress)[0])
+    if options.whole:
+        return _placed(sources, top, plan, options, {}, progress)
     apart = _apart(sources, top, plan, options.jobs, names or {}, progress)
-    return _placed(sources, top, plan, options, apart, progress) if options.place else apart
+    return _placed(sources, top, plan, options, apart.nodes, progress) if options.place else apart
 
 
 def _whole(sources, top: str, plan: Plan, progress: Progress) -> tuple[Cells, Path]:
@@ -123,7 +127,12 @@ def _apart(
 
 
 def _placed(
-    sources, top: str, plan: Plan, options: Options, apart: Figures, progress: Progress
+    sources,
+    top: str,
+    plan: Plan,
+    options: Options,
+    nodes: Mapping[str, Figures],
+    progress: Progress,
 ) -> Figures:
     """The flat design's, placed and routed."""
     family = target_named(options.target)
@@ -132,7 +141,7 @@ def _placed(
     try:
         placed = place(netlist, top, family, device, options.limit, progress)
     except DoesNotFitError as error:
-        message = f"{error}; {_advice(error.over, family, apart.nodes)}"
+        message = f"{error}; {_advice(error.over, family, nodes)}"
         raise DoesNotFitError(error.device, error.over, message) from None
     name, _ = family.device(device)
     return replace(
@@ -141,7 +150,7 @@ def _placed(
         source=f"{plan.source}; {placed.tool}, {name}, out of context",
         fmax_mhz=placed.fmax,
         utilisation=placed.utilisation,
-        nodes=apart.nodes,
+        nodes=nodes,
     )
 
 
@@ -149,12 +158,13 @@ def _advice(over, family: Target, nodes: Mapping[str, Figures]) -> str:
     """Which node holds most of what is short, and what to do about it."""
     resource = max(over, key=lambda name: over[name][0] / max(over[name][1], 1))
     kind = next((k for k, marks in KINDS if any(mark in resource for mark in marks)), "lut")
-    if not any(getattr(figures, kind) for figures in nodes.values()):
-        kind = "lut"
-    largest = max(nodes, key=lambda name: getattr(nodes[name], kind))
-    share = getattr(nodes[largest], kind) / sum(getattr(f, kind) for f in nodes.values())
-    devices = ", ".join(family.devices)
+    counts = {name: getattr(figures, kind) for name, figures in nodes.items()}
+    devices = f"choose another device ({', '.join(family.devices)})"
+    if not any(counts.values()):
+        return f"fold it further, with --cycles or --macs, or {devices}"
+    largest = max(counts, key=lambda name: counts[name])
+    share = counts[largest] / sum(counts.values())
     return (
-        f"{largest} holds {share:.0%} of the {kind.upper()}s: fold it further (--cycles, or --set "
-        f"{largest}.pe and .simd), or choose another device: {devices}"
+        f"{largest} holds {share:.0%} of the {kind.upper()}s: fold it further, with --cycles, "
+        f"--macs or --set {largest}.pe=N, or {devices}"
     )

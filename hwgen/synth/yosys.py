@@ -33,12 +33,14 @@ def quiet(_what: str, _done: int, _total: int) -> None:
 @dataclass(frozen=True)
 class Flow:
     """Yosys commands from Verilog to cells: `commands` with TOP in them, then `each` with MODULE
-    for every module, its output kept in a log; `stat`: options that count the cells. `library`: a
-    file that the commands call LIBRARY, `digest` of its content."""
+    for every module, its output kept in a log; `stat`: options that count the cells. `files`: what
+    the commands read, name and text; `library`: a file that they call LIBRARY, `digest` of its
+    content."""
 
     commands: tuple[str, ...]
     each: str = ""
     stat: str = "-json"
+    files: tuple[tuple[str, str], ...] = ()
     library: Path | None = None
     digest: str = ""
 
@@ -82,7 +84,7 @@ def whole(sources: Mapping[str, str], top: str, flow: Flow) -> tuple[Cells, Path
     """A design made flat: its cells, and the folder with its netlist in JSON."""
 
     def make(folder: Path) -> None:
-        files = _write(sources, folder)
+        files = _write({**sources, **dict(flow.files)}, folder)
         last = [f"tee -q -o stat.json stat {flow.stat}", f"write_json {NETLIST}"]
         run_yosys([*_commands(flow, files, top, [top]), *last], folder, flow.library)
         _keep(folder, folder, "design", 0)
@@ -142,6 +144,7 @@ def _batch(batch: Mapping[str, Part], flow: Flow, keys: Mapping[str, Mapping[str
         texts = "\n".join(dict.fromkeys(text for p in batch.values() for text in p.modules))
         instances = "\n".join(f"  (* keep *) {name} u{k} ();" for k, name in enumerate(names))
         files = {name: text for p in batch.values() for name, text in p.files.items()}
+        files |= dict(flow.files)
         files["batch.v"] = f"{texts}\nmodule {BATCH};\n{instances}\nendmodule\n"
         commands = _commands(flow, _write(files, folder), BATCH, names)
         run_yosys([*commands, f"tee -q -o stat.json stat {flow.stat}"], folder, flow.library)
