@@ -53,6 +53,7 @@ conformance: $(VENV)/dev ## ONNX's own node tests; writes docs/conformance.md
 	$(BIN)/python -m tests.conformance
 
 bench: $(VENV)/dev ## speed of simulation and of building
+	$(BIN)/pip install --quiet --editable '.[bench]'
 	$(BIN)/python -m benchmarks
 
 table: $(VENV)/dev ## arithmetics by accuracy and area, with HWGEN_MODELS and HWGEN_LIBERTY; writes docs/arithmetic.md

@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 
 import hwgen
-from benchmarks import softmax, units
+from benchmarks import attention, softmax, units
 from hwgen.design import bundle_of
 from hwgen.engines import fast
 from hwgen.engines import run as run_engine
@@ -112,7 +112,16 @@ def softmaxes() -> None:
     table("Softmax: of 200 rows", softmax.HEADER, softmax.rows())
 
 
-ALONE = {"units": arithmetic, "softmax": softmaxes}
+def attentions() -> None:
+    """Attention against length and window, and of 512 lanes."""
+    rows = list(attention.scaling())
+    text = [[f"{value:,}" if value else "-" for value in row] for row in rows]
+    table("Attention: one head of 64 elements, 16 lanes", attention.SCALING, text)
+    attention.draw(rows)
+    table("Attention: 512 lanes, one head of 64 elements", attention.WIDE, attention.wide())
+
+
+ALONE = {"units": arithmetic, "softmax": softmaxes, "attention": attentions}
 
 
 def main() -> None:

@@ -38,7 +38,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 import hwgen
 from hwgen import engines, golden
-from hwgen.cost.timing import interval, schedule
+from hwgen.cost.schedule import interval, schedule
 from hwgen.design import Design, bundle_of
 from hwgen.emit.verilog import unit_sources
 from hwgen.errors import HwgenError

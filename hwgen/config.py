@@ -221,7 +221,10 @@ def _arithmetic(value: object, key: str) -> None:
 
 
 def _fixed(value: object, key: str) -> Fixed:
-    fmt = parse(value) if isinstance(value, str) else None
+    try:
+        fmt = parse(value) if isinstance(value, str) else None
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from error
     if not isinstance(fmt, Fixed) or fmt.bits > MOST_CARRIER_BITS:
         raise ConfigError(
             f"{key} must be fixed point of at most {MOST_CARRIER_BITS} bits such as "

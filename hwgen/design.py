@@ -15,7 +15,8 @@ import onnx
 from hwgen import engines, golden, synth
 from hwgen.config import Config
 from hwgen.cost.figures import Figures
-from hwgen.cost.timing import interval, schedule, timing
+from hwgen.cost.schedule import interval, schedule
+from hwgen.cost.timing import timing
 from hwgen.emit.manifest import manifest
 from hwgen.emit.names import identifier
 from hwgen.emit.save import npz, save

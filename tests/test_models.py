@@ -19,7 +19,7 @@ FILES = model_files()
 def model(request: pytest.FixtureRequest):
     path: Path = request.param
     with np.load(path.with_suffix(".npz")) as data:
-        return path, dict(data)
+        return path, dict(data), hwgen.compile(path)
 
 
 def decisions(outputs: np.ndarray) -> np.ndarray:
@@ -28,9 +28,9 @@ def decisions(outputs: np.ndarray) -> np.ndarray:
 
 def test_golden_against_onnxruntime(model) -> None:
     """Codes equal but at ties of rounding: off by one step, and at most 1 of 256 decisions."""
-    path, data = model
+    path, data, design = model
     expected = data.get("outputs_noopt", data["outputs"]).reshape(len(data["inputs"]), -1)
-    got = next(iter(hwgen.compile(path).golden(data["inputs"]).values())).reshape(expected.shape)
+    got = next(iter(design.golden(data["inputs"]).values())).reshape(expected.shape)
     step = np.diff(np.unique(np.concatenate([got.ravel(), expected.ravel()])))
     step = step[step > 1e-4].min()
     away = np.abs(got - expected)
@@ -44,8 +44,7 @@ def test_golden_against_onnxruntime(model) -> None:
 
 @pytest.mark.model
 def test_hardware_equals_golden(model) -> None:
-    path, data = model
-    design = hwgen.compile(path)
+    _, data, design = model
     inputs = data["inputs"][:16]
     result = design.simulate(inputs)
     assert result.mismatch is None
@@ -57,8 +56,7 @@ def test_hardware_equals_golden(model) -> None:
 @pytest.mark.model
 def test_lint(model, tmp_path: Path) -> None:
     """Verilator warns of nothing but what lint.vlt in the design's folder gives reasons for."""
-    path, _ = model
-    design = hwgen.compile(path)
+    _, _, design = model
     design.save(tmp_path / "design")
     files = ["lint.vlt", *(name for name in design.sources if name.endswith(".v"))]
     command = ["verilator", "--lint-only", "-Wall", "--top-module", design.config.name, *files]

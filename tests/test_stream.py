@@ -220,6 +220,8 @@ def charlm() -> tuple[hwgen.Design, dict[str, np.ndarray]]:
 def test_language_model(charlm) -> None:
     """As good as onnxruntime's, in sequences of the file's length and longer."""
     design, data = charlm
+    assert design.predicted.interval <= 768
+    assert hwgen.compile(design.model, cycles=96, stream=True).predicted.interval <= 96
 
     def bits(scores: np.ndarray) -> float:
         scores = scores.astype(np.float64)

@@ -6,7 +6,7 @@ have come and may make words. The figures are those the docstrings of hwgen.rtl 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -189,7 +189,8 @@ def _softmax(node: Softmax, x: Tensor, _y: Tensor) -> list[Process]:
 
 def _concat(node: Concat, *tensors: Tensor) -> list[Process]:
     y = tensors[-1]
-    source = np.tile(np.repeat(np.arange(len(node.turn)), node.turn), y.words // sum(node.turn))
+    turn = np.repeat(np.arange(len(node.turn)), np.array(node.turn) // y.lanes)
+    source = np.tile(turn, y.words // turn.size)
     needs = np.array([np.cumsum(source == k) for k in range(len(node.turn))])
     return [Process(needs, np.arange(1, y.words + 1), 0)]
 
@@ -258,11 +259,18 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     q, k, v, *_ = tensors
     depth, width = (x.channels // n // node.simd for x, n in ((q, node.heads), (v, node.groups)))
     steps = max(depth, width)
-    visits = np.array(list(_visits(node, q.rows, k.rows)))
+    computes, loads, counts = np.array(list(node.turns(q.rows, k.rows))).T
+    ends = np.cumsum(counts)
+    visits = np.zeros((3, ends[-1]), dtype=np.int64)
+    visits[0, ends - counts], visits[1, ends - counts], visits[2, ends - 1] = (
+        computes,
+        loads,
+        computes,
+    )
     step = np.arange(1, steps + 1)
 
     def taken(column: int, words: int) -> np.ndarray:
-        flags = visits[:, column]
+        flags = visits[column]
         before = (np.cumsum(flags) - flags) * words
         return (before[:, None] + flags[:, None] * np.minimum(step, words)).ravel()
 
@@ -274,26 +282,6 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     latency = steps + banks + 21 + (node.simd - 1).bit_length() + (node.lanes - 1).bit_length()
     latency += sum(map(_interpolation, (node.exponential, node.reciprocal)))
     return [Process(np.array(needs), taken(2, width), latency)]
-
-
-def _visits(node: Attention, rows: int, keys: int) -> Iterator[tuple[bool, bool, bool]]:
-    """Of each visit: whether it takes a head's query, a group's keys, and gives a head's result."""
-    if node.stateful:  # every slot is held
-        rows, keys = 1, node.slots
-        last = range(node.slots - 1, node.slots)
-    else:
-        last = range(max(rows + node.right, keys))
-    shared = node.heads // node.groups
-    for key in last:
-        row = 0 if node.stateful else key - node.right
-        computes = 0 <= row < rows
-        for head in range(node.heads if computes else node.groups):
-            loads = key < keys and (not computes or head % shared == 0)
-            held = keys - 1 if node.stateful else row
-            count = len(node.visits(held, head, keys)) if computes else 1
-            for visit in range(count):
-                first = visit == 0
-                yield computes and first, loads and first, computes and visit == count - 1
 
 
 # A function of the node and the tensors it reads and writes.
@@ -331,115 +319,3 @@ def timing(node: Node, graph: Graph) -> list[Process]:
     """The processes of a node of the graph."""
     tensors = [graph.tensors[name] for name in (*node.inputs, *node.outputs)]
     return TIMING[type(node)](node, *tensors)
-
-
-@dataclass(frozen=True, eq=False)
-class Schedule:
-    """When words come, in cycles from the first word of a sample into the network."""
-
-    interval: int
-    words: dict[str, np.ndarray]  # tensor -> when each word is there
-    taken: dict[tuple[str, str], np.ndarray]  # (node, tensor) -> when the node takes each word
-    rows: dict[str, tuple[np.ndarray, np.ndarray]]  # window -> when rows are begun and free again
-
-
-def interval(graph: Graph) -> int:
-    """Cycles per sample in the steady state: the most any process or port needs."""
-    firings = [process.firings for node in graph.nodes for process in timing(node, graph)]
-    ports = [graph.tensors[tensor].words for tensor in graph.port_tensors()]
-    return max(firings + ports)
-
-
-def schedule(graph: Graph, paced: bool) -> Schedule:
-    """A schedule without backpressure.
-
-    `paced`: every process fires evenly over the interval, as late as that takes (what the buffers
-    must bear); otherwise as soon as its words are there and inputs as fast as they can (the first
-    sample's latency).
-    """
-    period = interval(graph)
-    found = Schedule(period, {}, {}, {})
-    for port in graph.inputs:
-        count = graph.tensors[port.tensor].words
-        steps = np.arange(count)
-        found.words[port.tensor] = steps * period // count if paced else steps
-        if port.ends:
-            found.words[port.ends] = found.words[port.tensor][-1:]
-    for node in graph.nodes:
-        processes = timing(node, graph)
-        inputs = [found.words[tensor] for tensor in node.inputs]
-        begun, stored = inputs[0], []
-        for process in processes:
-            read = range(len(inputs)) if process.place is None else [process.place]
-            fired = _fire(process, [inputs[place] for place in read], period, paced)
-            for place in read if len(inputs) == len(node.inputs) else ():
-                needs = process.needed(place)
-                first = np.searchsorted(needs, np.arange(1, needs[-1] + 1))
-                found.taken.setdefault((node.name, node.inputs[place]), fired[first])
-            begun = fired if process is processes[0] else begun
-            last_fired = fired
-            made = fired[process.made_by()] + process.latency
-            if process.place is None:
-                inputs = [made]
-            else:
-                inputs[process.place] = made
-                stored.append(process)
-        for process in stored if paced else ():
-            tensor = node.inputs[process.place]
-            freed = _freed(process, processes[-1], last_fired, period)
-            taken = np.maximum(found.taken[node.name, tensor], freed)
-            found.taken[node.name, tensor] = _in_turn(taken)
-        for tensor in node.outputs:
-            found.words[tensor] = inputs[0]
-        if isinstance(node, Window):
-            found.rows[node.name] = _rows(node, begun, last_fired)
-    return found
-
-
-def _fire(process: Process, inputs: list[np.ndarray], period: int, paced: bool) -> np.ndarray:
-    """When each firing takes place."""
-    came = [
-        np.where(process.needed(k) > 0, words[process.needed(k) - 1], 0)
-        for k, words in enumerate(inputs)
-    ]
-    ready = np.max(came, axis=0)
-    steps = np.arange(process.firings)
-    if paced and process.paced:
-        even = steps * period // process.firings
-        return even + np.max(ready - even)
-    return _in_turn(ready)
-
-
-def _in_turn(times: np.ndarray) -> np.ndarray:
-    """The earliest cycles, one after another, that are not before `times`."""
-    steps = np.arange(len(times))
-    return np.maximum.accumulate(times - steps) + steps
-
-
-def _freed(writer: Process, reader: Process, fired: np.ndarray, period: int) -> np.ndarray:
-    """From when on there is room for each word that a process stores: the process that reads them
-    has done with what lay there, in the steady state."""
-    count = int(writer.makes[-1])
-    behind = np.searchsorted(reader.needed(writer.place), np.arange(1, count + 1), side="right")
-    sample, item = np.divmod(np.append(0, writer.makes[:-1]) - writer.room, count)
-    return fired[behind - 1][item] + sample * period
-
-
-def _rows(node: Window, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """When each image row is begun, and when it may be overwritten."""
-    height = node.image[0]
-    begun = written[:: len(written) // height]
-    ends = read.reshape(node.output_image[0], -1)[:, -1] + 3
-    freed = np.cumsum([after for _, after in node.row_schedule])
-    return begun, ends[np.searchsorted(freed, np.arange(height), side="right")]
-
-
-def most_held(begun: np.ndarray, freed: np.ndarray, period: int) -> int:
-    """The most items held at once when item j of every sample is held from begun[j] until
-    freed[j]."""
-    samples = int(np.max(freed - begun)) // period + 2
-    shifts = np.arange(-samples, 1)[:, None] * period
-    all_begun = np.sort((begun + shifts).ravel())
-    all_freed = np.sort((freed + shifts).ravel())
-    started = np.searchsorted(all_begun, begun, side="right")
-    return int(np.max(started - np.searchsorted(all_freed, begun, side="right")))

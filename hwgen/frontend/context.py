@@ -38,6 +38,8 @@ class Context:
     place: dict[str, np.ndarray | None] = field(default_factory=dict)  # id -> position; None: free
     reach: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)  # per channel
     unit: dict[str, Fraction] = field(default_factory=dict)  # of exact sums of floats' products
+    most: dict[str, float] = field(default_factory=dict)  # largest of floats, if not the format's
+    begun: dict[str, np.ndarray] = field(default_factory=dict)  # what rounded sums begin with
     formats: Mapping[str, Fixed] = field(default_factory=dict)  # of ONNX tensors left in float
     settled: dict[str, list[tuple[Value, Real]]] = field(default_factory=dict)  # in fixed point
 
@@ -129,10 +131,17 @@ class Context:
                     high=cut.stop,
                 )
             )
+            self._as_large(tensor, result)
             return result
         result = self.tensor(f"{tensor}_reordered", size, low.min(), high.max(), x.fmt)
         self.reorder(f"{name}.reorder", tensor, result, places)
+        self._as_large(tensor, result)
         return result
+
+    def _as_large(self, tensor: str, result: str) -> None:
+        """Note that a tensor's floats are no larger than those of another."""
+        if tensor in self.most:
+            self.most[result] = self.most[tensor]
 
     def reorder(
         self, name: str, tensor: str, result: str, places: np.ndarray, fill: int = 0
@@ -170,11 +179,15 @@ class Context:
         size = self.graph.tensors[lead.tensor].shape
         tensors = []
         for s in (lead if s is first else s for s in streams):
-            tensor = self.settle(s, s.ids.ravel()[order], size, name)
-            if self.graph.tensors[tensor].channels != size[-1]:
-                tensor = self._reordered(tensor, np.arange(order.size), size, name)
-            tensors.append(tensor)
+            tensors.append(self.rows(s, s.ids.ravel()[order].reshape(size), name))
         return tensors, lead
+
+    def rows(self, stream: Stream, order: np.ndarray, name: str) -> str:
+        """The same for a node that looks at whole rows: the tensor has those of `order`."""
+        tensor = self.settle(stream, order, order.shape, name)
+        if self.graph.tensors[tensor].channels != order.shape[-1]:
+            tensor = self._reordered(tensor, np.arange(order.size), order.shape, name)
+        return tensor
 
     def _complete(self, stream: Stream) -> bool:
         """Whether a stream is all elements of its tensor, each once."""

@@ -67,6 +67,13 @@ class Editor:
         self.nodes.append(made)
         return output
 
+    def clip(self, source: str, low: float, high: float, stem: str) -> str:
+        """Append a Clip; returns its output's name."""
+        if self.opset < 11:
+            return self.add("Clip", [source], stem, min=low, max=high)
+        ends = [self.constant(np.float32(v), f"{stem}_limit") for v in (low, high)]
+        return self.add("Clip", [source, *ends], stem)
+
     def producers(self) -> dict[str, onnx.NodeProto]:
         """The node that makes each tensor."""
         return {o: node for node in self.nodes for o in node.output if o}

@@ -36,7 +36,7 @@ def linear(
     `weight` (groups, outputs, taps, inputs) holds codes of `fmt`, of blocks numbers.
     """
     context, block = node.context, blocks.block_of(node)
-    arithmetic = _arithmetic(node, block or context.graph.tensors[window.input].fmt, fmt)
+    arithmetic = arithmetic_of(node, block or context.graph.tensors[window.input].fmt, fmt)
     if block is not None:
         return blocks.linear(context, window, weight, arithmetic, size, name)
     accumulator = arithmetic.accumulator
@@ -69,7 +69,7 @@ def _tensor(context: Context, stem: str, size: tuple, fmt: Int | Float) -> str:
     return context.tensor(f"{stem}_acc", size, np.array(0), np.array(0), fmt)
 
 
-def _arithmetic(node: Node, x: Any, w: Any) -> Arithmetic:
+def arithmetic_of(node: Node, x: Any, w: Any) -> Arithmetic:
     """The node's arithmetic, or the default one of the formats."""
     if not any(isinstance(x, kind) and isinstance(w, kind) for kind in (Float, Block)):
         raise ModelError(
@@ -105,16 +105,16 @@ def _bits(arithmetic: Arithmetic, weight: np.ndarray) -> int:
 def convert(context: Context, real: Real, target: Target, name: str, output: str) -> Codes:
     """QuantizeLinear of a one-term value from or to floats: a Convert."""
     (term,) = real.terms
-    stream = context.partly(term.stream, name)
-    if context.place[stream.tensor] is None:
-        context.settle(stream, stream.ids, sample_shape(stream.ids), name)
-    source = context.graph.tensors[stream.tensor].fmt
+    source = context.graph.tensors[term.stream.tensor].fmt
     if target.rounding != "half_even":
         raise ModelError(f"rounds floats by {target.rounding}; only to the nearest is supported")
     offset = real.offset
-    if isinstance(source, Float) and any(np.ravel(offset)):
-        _begin_with(context, stream, term.scale, offset)
+    if isinstance(source, Float):
+        _begin_with(context, term.stream, term.scale, offset)
         offset = exact(0)
+    stream = context.partly(term.stream, name)
+    if context.place[stream.tensor] is None:
+        context.settle(stream, stream.ids, sample_shape(stream.ids), name)
     scale, shift = context.by_channel([term.scale / target.scale, offset / target.scale], stream)
     low, high = limits(real, target)
     if _same(source, target, scale, shift, low, high):
@@ -122,6 +122,8 @@ def convert(context: Context, real: Real, target: Target, name: str, output: str
     size = context.graph.tensors[stream.tensor].shape
     least, most = (0, 0) if isinstance(target.fmt, Float) else (low, high)
     result = context.tensor(output, size, np.array(least), np.array(most), target.fmt)
+    if isinstance(target.fmt, Float) and real.clamped:
+        context.most[result] = float(np.abs(decode(target.fmt, [low, high])).max())
     context.add(
         Convert(
             name=context.unique(name),
@@ -167,24 +169,34 @@ def _same(source, target: Target, scale, shift, low: int, high: int) -> bool:
 
 
 def _begin_with(context: Context, stream: Stream, scale: Numbers, offset: Numbers) -> None:
-    """Let rounded sums begin with offset / scale."""
+    """Let a layer's rounded sums begin with offset / scale. All that read a channel must mean the
+    same."""
     makers = context.graph.producer()
     maker = makers.get(stream.tensor)
     while isinstance(maker, Pool):  # the largest of sums that all begin with it
         maker = makers.get(makers[maker.input].input)
     if not isinstance(maker, Linear):
-        raise ModelError("adds a constant to floats that are rounded; put it in front")
-    scales, offsets = context.by_channel([np.asarray(scale), np.asarray(offset)], stream)
+        if any(np.ravel(offset)):
+            raise ModelError("adds a constant to floats that are rounded; put it in front")
+        return
     groups, outputs = maker.weight.shape[:2]
-    if scales.ndim != 1 or scales.size != groups * outputs or not all(scales):
-        raise ModelError("adds a constant that differs from row to row to rounded sums")
     fmt = context.graph.tensors[maker.output].fmt
     assert isinstance(fmt, Float)
-    bias = encode(fmt, [float(b / s) for s, b in zip(scales, offsets, strict=True)])
-    bias = bias.reshape(groups, outputs)
-    if maker.bias is not None and not np.array_equal(maker.bias, bias):
+    bias = np.zeros(groups * outputs, dtype=np.int64)
+    if any(np.ravel(offset)):
+        scales, offsets = context.by_channel([np.asarray(scale), np.asarray(offset)], stream)
+        if scales.ndim != 1 or scales.size != bias.size or not all(scales):
+            raise ModelError("adds a constant that differs from row to row to rounded sums")
+        bias = encode(fmt, [float(b / s) for s, b in zip(scales, offsets, strict=True)])
+    unread = np.full(bias.size, -1)
+    begun = context.begun.setdefault(maker.output, unread)
+    read = np.unique(context.positions(stream) % bias.size)
+    if ((begun[read] >= 0) & (begun[read] != bias[read])).any():
         raise ModelError("two nodes add different constants to its rounded sums")
-    context.graph.nodes[context.graph.nodes.index(maker)] = replace(maker, bias=bias)
+    begun[read] = bias[read]
+    if begun.max() > 0:
+        codes = np.maximum(begun, 0).reshape(groups, outputs)
+        context.graph.nodes[context.graph.nodes.index(maker)] = replace(maker, bias=codes)
 
 
 def add(node: Node, real: Real, target: Target, output: str) -> Codes:
@@ -225,6 +237,8 @@ def narrowed(context: Context, name: str, real: Real) -> Real:
     """An output of the model; exact sums too wide for a port as fp32."""
     (term,) = real.terms
     tensor = term.stream.tensor
+    if isinstance(context.graph.tensors[tensor].fmt, Float):  # the host adds its constants
+        _begin_with(context, term.stream, term.scale, exact(0))
     if tensor not in context.unit or context.graph.tensors[tensor].fmt.bits <= PORT_BITS:
         return real
     unit = exact(context.unit[tensor])

@@ -8,6 +8,7 @@ thresholds to the bit, lines within a code.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -15,11 +16,11 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import ROUND, Float, Int, decode, encode
-from hwgen.frontend.context import sample_shape
+from hwgen.frontend.context import Context, sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.normalize_form import curve_form
 from hwgen.frontend.target import Target
-from hwgen.frontend.values import Codes, Mapped, Stream, uniform
+from hwgen.frontend.values import Codes, Mapped, Real, Stream, uniform
 from hwgen.ir import Curve, Lookup, MultiThreshold, Thresholds
 
 MOST_LOOKUP_BITS = 16
@@ -35,15 +36,25 @@ def quantized(node: Node, value: Mapped, target: Target) -> Codes:
         context.settle(term.stream, term.stream.ids, sample_shape(term.stream.ids), node.name)
     context.check_rounded(term.stream.tensor)
     fmt = context.graph.tensors[term.stream.tensor].fmt
-    if fmt.bits <= MOST_LOOKUP_BITS and np.size(term.scale) == np.size(value.real.offset) == 1:
+    if few(context, value.real):
         return _lookup(node, value, target)
     floats = isinstance(target.fmt, Float) or isinstance(fmt, Float)
-    if floats or not value.rising or target.most - target.least > MOST_LEVELS:
+    if not floats and value.rising and target.most - target.least <= MOST_LEVELS:
+        return _compared(node, value, target)
+    if value.narrow is None or isinstance(fmt, Float):
         raise ModelError(
             f"{value.name} is a function of a value that is not quantized; quantize its input"
-            + (f", or its result to {MOST_LEVELS} levels" if value.rising and not floats else "")
         )
-    return _compared(node, value, target)
+    return _lookup(node, replace(value, real=value.narrow()), target)
+
+
+def few(context: Context, real: Real) -> bool:
+    """Whether a value is codes of few bits, times one scale, with one offset."""
+    if len(real.terms) != 1:
+        return False
+    (term,) = real.terms
+    bits = context.graph.tensors[term.stream.tensor].fmt.bits
+    return bits <= MOST_LOOKUP_BITS and np.size(term.scale) == np.size(real.offset) == 1
 
 
 def _codes(value: Mapped, target: Target, x: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import Float
 from hwgen.frontend.context import CARRIER, Context, sample_shape
+from hwgen.frontend.functions import few
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.values import Mapped, Real, Value
@@ -39,9 +40,8 @@ def settled(node: Node, k: int, floats: bool = False) -> Real:
     given, context = node.input(k), node.context
     value: Real | Mapped
     if isinstance(given, Mapped):
-        (term,) = given.real.terms
-        if context.graph.tensors[term.stream.tensor].fmt.bits > MOST_BITS:
-            given = replace(given, real=settled(node.having(given.real), 0))
+        if given.narrow is not None and not few(context, given.real):
+            given = replace(given, real=given.narrow(), narrow=None)
         value, reach = given, _mapped_reach(context, given)
     else:
         value = node.real(k)
@@ -59,15 +59,17 @@ def settled(node: Node, k: int, floats: bool = False) -> Real:
 
 
 def _same(a: Value, b: Value) -> bool:
-    """Whether two values are the same object, or the same elements of the same tensors."""
+    """Whether two values are the same object, or the same numbers of the same tensors."""
     if a is b:
         return True
     if not (isinstance(a, Real) and isinstance(b, Real)) or len(a.terms) != len(b.terms):
         return False
-    return all(
-        t.stream.tensor == u.stream.tensor and np.array_equal(t.stream.ids, u.stream.ids)
-        for t, u in zip(a.terms, b.terms, strict=True)
-    )
+    parts = [
+        (v.offset, v.low, v.high, *(p for t in v.terms for p in (t.scale, t.stream.ids)))
+        for v in (a, b)
+    ]
+    tensors = [[t.stream.tensor for t in v.terms] for v in (a, b)]
+    return tensors[0] == tensors[1] and all(map(np.array_equal, *parts))
 
 
 def _reach(context: Context, real: Real) -> tuple[float, float]:

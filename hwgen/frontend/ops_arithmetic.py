@@ -12,6 +12,7 @@ from hwgen.formats import int_holding
 from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import Context, numbers, one_term
 from hwgen.frontend.floats import floating
+from hwgen.frontend.functions import few
 from hwgen.frontend.islands import MOST_BITS, settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_functions import combined, mapped
@@ -169,14 +170,20 @@ def _broadcast(node: Node) -> Node:
 
 
 def same_codes(node: Node) -> bool:
-    """Whether both inputs are functions of the same codes."""
-    tensors = []
+    """Whether both inputs are functions of the same codes, or of the same numbers where those need
+    fixed point."""
+    reals: list[Real] = []
     for value in node.inputs:
         real = value.real if isinstance(value, Mapped) else value
         if not isinstance(real, Real) or len(real.terms) != 1:
             return False
-        tensors.append(real.terms[0].stream)
-    return tensors[0].tensor == tensors[1].tensor and np.array_equal(tensors[0].ids, tensors[1].ids)
+        reals.append(real)
+    first, second = (real.terms[0].stream for real in reals)
+    if first.tensor != second.tensor or not np.array_equal(first.ids, second.ids):
+        return False
+    parts = [(r.terms[0].scale, r.offset, r.low, r.high) for r in reals]
+    alike = all(np.array_equal(a, b) for a, b in zip(*parts, strict=True))
+    return alike or all(few(node.context, real) for real in reals)
 
 
 def _unrounded(node: Node) -> bool:
@@ -199,7 +206,11 @@ def _affine(node: Node, k: int, scale: Numbers, offset: Numbers) -> Value:
     if isinstance(value, Mapped):
         slope, term = (float(uniform(v, "its constant")) for v in (scale, offset))
         return mapped(node.having(value), lambda x: x * slope + term, slope >= 0)
-    return value.affine(scale, offset)
+    total = value.affine(scale, offset)
+    whole = not any(floating(node.context, term.stream.tensor) for term in total.terms)
+    if whole and not (rotation(total) or _addable(node.context, total)):
+        return settled(node, k).affine(scale, offset)
+    return total
 
 
 def _operand(node: Node, k: int) -> Real | Mapped | Scores:

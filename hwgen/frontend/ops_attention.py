@@ -9,11 +9,12 @@ from functools import cache, cached_property
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Float
+from hwgen.formats import Arithmetic, Float, decode
 from hwgen.frontend import ops_arithmetic, ops_layers, ops_layout
 from hwgen.frontend.attention_form import Operand, masked_form, note
 from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import numbers, one_term
+from hwgen.frontend.floats import arithmetic_of
 from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.normalize_form import softmax_form
@@ -35,6 +36,8 @@ from hwgen.frontend.values import (
     shape,
 )
 from hwgen.ir import Attention, Product, Softmax
+
+NARROW = 8  # bits of floats whose scales let them use all their numbers
 
 
 def matmul(node: Node) -> Value:
@@ -62,7 +65,8 @@ def scores(node: Node) -> Scores:
         raise ModelError(f"multiplies {list(a)} and {list(b)}") from error
     check_elements(size, "its output")
     ids = np.arange(int(np.prod(size))).reshape(size)
-    return Scores(q, k, Fraction(1), None, ids, cache(lambda: product(node, q, k)), node.name)
+    made = cache(lambda: product(node, q, k))
+    return Scores(q, k, Fraction(1), None, ids, made, node.name, arith=node.arith)
 
 
 def product(node: Node, q: Real, k: Real) -> Real:
@@ -75,10 +79,7 @@ def product(node: Node, q: Real, k: Real) -> Real:
     (rows, inner), columns = x.ids.shape[-2:], y.ids.shape[-1]
     first = np.broadcast_to(x.ids, (*stack, rows, inner)).reshape(-1, inner)
     second = np.broadcast_to(y.ids, (*stack, inner, columns)).swapaxes(-1, -2).reshape(-1, inner)
-    tensors = [
-        context.settle(stream, ids, ids.shape, node.name)
-        for stream, ids in ((x, first), (y, second))
-    ]
+    tensors = [context.rows(stream, ids, node.name) for stream, ids in ((x, first), (y, second))]
     ends = [
         np.abs([v - z for v in context.reach[t]]).max()
         for t, z in zip(tensors, (int(x_zero), int(y_zero)), strict=True)
@@ -141,6 +142,45 @@ def _heads(q: np.ndarray, k: np.ndarray, v: np.ndarray) -> Heads:
     return Heads(q[order], k[first], v[first], order)
 
 
+def _arithmetic(node: Node, weights: Scores, reals: tuple[Real, ...]) -> Arithmetic | None:
+    """How floats are multiplied; None of integers."""
+    tensors = node.context.graph.tensors
+    x, w, values = (tensors[real.terms[0].stream.tensor].fmt for real in reals)
+    if not any(isinstance(fmt, Float) for fmt in (x, w, values)):
+        return None
+    if not isinstance(x, Float) or not isinstance(w, Float) or w != values:
+        raise ModelError(
+            f"attends with queries in {x}, keys in {w} and values in {values}; quantize all three "
+            "to integers, or all to floats, keys and values to the same"
+        )
+    found = arithmetic_of(node, x, w)
+    if weights.arith not in (None, node.arith):
+        raise ModelError(
+            f"sums values in {node.arith}, its scores are in {weights.arith}; give both the same"
+        )
+    return found
+
+
+def _operand(node: Node, real: Real, ids: np.ndarray) -> tuple[str, Operand]:
+    """The tensor with rows of all heads of queries, keys or values, and what it stands for."""
+    context = node.context
+    stream, scale, zero = one_term(real)
+    order = ids.transpose(1, 0, 2).reshape(ids.shape[1], -1)
+    tensor = context.rows(stream, order, node.name)
+    fmt = context.graph.tensors[tensor].fmt
+    if isinstance(fmt, Float):
+        if fmt.bits > NARROW and tensor not in context.most:
+            raise ModelError(
+                f"attends with {fmt} whose range is not known; put a Clip in front of its "
+                "quantizer, or let hwgen convert the model: --arith SPEC --calibrate X.npz"
+            )
+        most = context.most.get(tensor) or float(decode(fmt, fmt.largest_code))
+        return tensor, Operand(fmt=fmt, scale=scale, least=-most, most=most)
+    low, high = context.reach[tensor]
+    least, most = int(low.min()), int(high.max())
+    return tensor, Operand(fmt=fmt, scale=scale, zero=int(zero), least=least, most=most)
+
+
 def attention(node: Node, weights: Scores) -> Value:
     """softmax(q @ k * scale + bias) @ v: an Attention; the parts on their own where it is none."""
     context = node.context
@@ -150,21 +190,24 @@ def attention(node: Node, weights: Scores) -> Value:
         return scores(node)
     heads = _heads(q.ids, k.ids, v.ids)
     (_, rows, depth), (_, keys, width) = heads.q.shape, heads.v.shape
+    arithmetic = _arithmetic(node, weights, (q, k, v))
     operands, streams = [], []
     for real, ids in ((q, heads.q), (k, heads.k), (v, heads.v)):
-        stream, scale, zero = one_term(real)
-        order = ids.transpose(1, 0, 2).reshape(ids.shape[1], -1)
-        tensor = context.settle(stream, order, order.shape, node.name)
-        fmt = context.graph.tensors[tensor].fmt
-        low, high = context.reach[tensor]
-        least, most = int(low.min()), int(high.max())
-        operands.append(Operand(fmt=fmt, scale=scale, zero=int(zero), least=least, most=most))
+        tensor, operand = _operand(node, real, ids)
+        operands.append(operand)
         streams.append(tensor)
     bias = np.zeros((rows, keys))
     if weights.bias is not None:
         size = weights.ids.shape
         bias = np.broadcast_to(weights.bias, size).reshape(-1, *size[-2:])[heads.order]
-    form = masked_form(node.name, *operands, factor=weights.scale, depth=depth, bias=bias)
+    form = masked_form(
+        node.name,
+        *operands,
+        factor=weights.scale,
+        depth=depth,
+        bias=bias,
+        arithmetic=arithmetic,
+    )
     count = len(heads.order)
     low, high = np.array(form.fields["low"]), np.array(form.fields["high"])
     result = context.tensor(f"{node.name}_attention", (rows, count * width), low, high)
@@ -201,7 +244,7 @@ class SoftmaxMaker(Maker):
         context = self._context
         stream, scale, _ = one_term(self._real)
         ids = stream.ids.reshape(-1, stream.ids.shape[-1])
-        tensor = context.settle(stream, ids, ids.shape, self.name)
+        tensor = context.rows(stream, ids, self.name)
         fields, unit = softmax_form(scale, ids.shape[-1])
         result = context.tensor(
             f"{tensor}_softmax", ids.shape, np.array(0), np.array(fields["high"])

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from hwgen.errors import ModelError
+from hwgen.frontend.context import Context
+from hwgen.frontend.functions import few
 from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.values import Mapped, Real, Stream, Term, Value, exact, uniform
@@ -27,14 +29,22 @@ def mapped(
     before: tuple | None = ()
     if isinstance(value, Mapped):
         inner, before = value.function, value.operations
-        real, rising = value.real, value.rising and rising
+        real, rising, narrow = value.real, value.rising and rising, value.narrow
         composed: Function = lambda x: function(inner(x))  # noqa: E731
     else:
         real, composed = node.real(0), function
-    if len(real.terms) != 1:
-        real = settled(node, 0)
+        if len(real.terms) != 1:
+            real = settled(node, 0)
+        narrow = _narrowed(node, 0, real)
     operations = None if operation is None or before is None else (*before, operation)
-    return Mapped(real, composed, node.name, rising, operations)
+    return Mapped(real, composed, node.name, rising, operations, narrow)
+
+
+def _narrowed(node: Node, k: int, real: Real) -> Callable[[], Real]:
+    """What gives input `k` in few bits of one scale."""
+    others = [*node.inputs]
+    others[k] = real
+    return lambda: settled(node.having(*others), k)
 
 
 def combined(node: Node, operation: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Mapped:
@@ -53,15 +63,22 @@ def _of_codes(node: Node, k: int) -> tuple[Stream, Function]:
     """Input `k` as a function of its codes, on float64 arrays."""
     value = node.input(k)
     if isinstance(value, Mapped):
-        stream, inner = _of_codes(node.having(value.real), 0)
+        stream, inner = _codes_of(node.context, value.real, value.narrow)
         function = value.function
         return stream, lambda x: function(inner(x))
     real = node.real(k)
+    return _codes_of(node.context, real, _narrowed(node, k, real))
+
+
+def _codes_of(
+    context: Context, real: Real, narrow: Callable[[], Real] | None
+) -> tuple[Stream, Function]:
+    """Numbers as a function of their codes."""
+    if narrow is not None and not few(context, real):
+        real = narrow()
     if len(real.terms) != 1:
         raise ModelError("reads a sum that is not quantized; quantize its input")
     (term,) = real.terms
-    if np.size(term.scale) > 1 or np.size(real.offset) > 1:
-        raise ModelError("is a function of a value that is not quantized; quantize its input")
     scale = float(uniform(term.scale, "the scale of its input"))
     offset = float(uniform(real.offset, "the offset of its input"))
     low, high = (

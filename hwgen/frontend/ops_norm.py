@@ -50,7 +50,7 @@ class NormalizeMaker(Maker):
             real = self.codes(carrier).real(carrier.scale)
             return to_codes(self._node, real, target)
         ids = stream.ids.reshape(-1, stream.ids.shape[-1])
-        tensor = context.settle(stream, ids, ids.shape, self.name)
+        tensor = context.rows(stream, ids, self.name)
         fields = normalize_form(
             centered=self._centered,
             scale=self._scale,

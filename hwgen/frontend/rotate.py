@@ -17,8 +17,11 @@ FACTOR_BITS = 15  # of the largest factor
 
 
 def rotation(real: Real) -> bool:
-    """Whether a value is a sum of two elements of one tensor."""
-    return len(real.terms) == 2 and len({t.stream.tensor for t in real.terms}) == 1
+    """Whether a value is a sum of two elements of one tensor, each of which comes twice."""
+    if len(real.terms) != 2 or len({t.stream.tensor for t in real.terms}) != 1:
+        return False
+    first, second = (np.sort(t.stream.ids, axis=None) for t in real.terms)
+    return np.array_equal(first, second)
 
 
 def rotated(node: Node, real: Real, target: Target) -> Codes:

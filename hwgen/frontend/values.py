@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.formats import Block, Float, Int, decode
+from hwgen.formats import Arithmetic, Block, Float, Int, decode
 
 if TYPE_CHECKING:
     from hwgen.frontend.target import Target
@@ -201,6 +201,7 @@ class Mapped:
     name: str  # of the ONNX node
     rising: bool = False  # whether the function never falls
     operations: tuple[tuple[str, dict], ...] | None = None  # the same for the host, if it can
+    narrow: Callable[[], Real] | None = None  # `real` in few bits of one scale
 
     @property
     def ids(self) -> np.ndarray:
@@ -272,6 +273,7 @@ class Scores:
     product: Callable[[], Real]
     name: str  # of the ONNX node that multiplies
     softmax: bool = False  # whether its softmax is meant
+    arith: Arithmetic | None = None  # of the node that multiplies
 
     @property
     def whole(self) -> bool:
@@ -378,21 +380,25 @@ def rearrange(value: Value, move: Callable[[np.ndarray], np.ndarray]) -> Value:
             terms, numbers(value.offset), numbers(value.low), numbers(value.high), value.name
         )
     if isinstance(value, Mapped):
-        real = rearrange(value.real, move)
-        assert isinstance(real, Real)
-        return replace(value, real=real)
+        narrow = value.narrow
+        moved = None if narrow is None else lambda: _moved(narrow(), move)
+        return replace(value, real=_moved(value.real, move), narrow=moved)
     if isinstance(value, Blocked):
         raise ModelError(value.unread)
     raise ModelError("can't be moved behind an operation of the host; put it before")
+
+
+def _moved(real: Real, move: Callable[[np.ndarray], np.ndarray]) -> Real:
+    value = rearrange(real, move)
+    assert isinstance(value, Real)
+    return value
 
 
 def picked(real: Real, ids: np.ndarray) -> Real:
     """The elements of a value at places of its flattened form."""
     if ids.shape == real.ids.shape and (np.diff(ids.ravel()) == 1).all():
         return real
-    value = rearrange(real, lambda a: a.ravel()[ids])
-    assert isinstance(value, Real)
-    return value
+    return _moved(real, lambda a: a.ravel()[ids])
 
 
 def _moved_scale(value: Scaled, move) -> Numbers:

@@ -354,6 +354,11 @@ class Concat(Node):
 
     turn: tuple[int, ...]
 
+    def lanes(self, *tensors: Tensor) -> list[int]:
+        """The lanes of words that come from one input, of its inputs and its output."""
+        most = math.gcd(*self.turn, *(x.channels for x in tensors))
+        return [lanes for lanes in range(1, most + 1) if most % lanes == 0]
+
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Fork(Node):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -109,14 +110,33 @@ class Attention(Node):
         """Visits that hold all slots."""
         return -(-self.slots // self.lanes)
 
-    def visits(self, row: int, head: int, keys: int) -> list[int]:
+    def visits(self, row: int, head: int, keys: int) -> Sequence[int]:
         """The visits of a row and head, of a sequence of so many keys: those that hold a key that
         has come; with a mask those that hold one the row attends to (or the first alone)."""
         if self.mask is None:
             held = min(self.slots, row + self.right + 1, keys)
-            return list(range(-(-held // self.lanes)))
+            return range(-(-held // self.lanes))
         allowed = self.mask.allowed[head % len(self.mask.allowed), row]
         return sorted({int(key) // self.lanes for key in np.flatnonzero(allowed)}) or [0]
+
+    def turns(self, rows: int, keys: int) -> Iterator[tuple[bool, bool, int]]:
+        """Of each row and head in the order of the hardware: whether a query is taken and a result
+        given, whether a key and a value are taken, and the number of visits. Of a stream those of a
+        row in the steady state, when every slot is held.
+
+        Rows of keys that come before the first query can be computed, or behind the last, take a
+        visit of each group.
+        """
+        if self.stateful:
+            rows, keys, steps = self.slots, self.slots, range(self.slots - 1, self.slots)
+        else:
+            steps = range(max(rows + self.right, keys))
+        for key in steps:
+            computes = 0 <= key - self.right < rows
+            for head in range(self.heads if computes else self.groups):
+                loads = key < keys and (not computes or head % (self.heads // self.groups) == 0)
+                count = len(self.visits(key - self.right, head, keys)) if computes else 1
+                yield computes, loads, count
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hwgen.cost.timing import Schedule, most_held, schedule, timing
+from hwgen.cost.schedule import Schedule, most_held, schedule
+from hwgen.cost.timing import timing
 from hwgen.ir import Graph, Node, OutputPort, Queue, Window
 
 # A word may wait this long in its producer's output register: rounding of evenly spaced firings.

@@ -3,7 +3,7 @@ target."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 
 from hwgen.errors import ConfigError
@@ -61,7 +61,7 @@ def fold(
         )
     folds = choose(target)
     if cycles is not None:
-        _check_cycles(graph, layers, folds, cycles, chosen)
+        _check_cycles(graph, layers, folds, cycles, {*chosen, *own})
     for layer, choice in zip(layers, folds, strict=True):
         _apply(graph, layer, choice, max(target, choice.cycles))
     slowest = fold_attention.fold_attention(graph, target, own)
@@ -119,7 +119,9 @@ def _fit(choose, layers: list[Layer], macs: int, others: Callable[[int], int]) -
     return low
 
 
-def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: dict) -> None:
+def _check_cycles(
+    graph: Graph, layers: list, folds: list, cycles: int, chosen: Collection[str]
+) -> None:
     needs = [
         (choice.cycles, layer.node.name)
         for layer, choice in zip(layers, folds, strict=True)
@@ -127,9 +129,11 @@ def _check_cycles(graph: Graph, layers: list, folds: list, cycles: int, chosen: 
     ]
     for node in graph.nodes:
         if isinstance(node, Reorder | Concat):
-            ends = graph.tensors[node.input], graph.tensors[node.output]
-            lanes = node.lanes(*ends)[-1] if isinstance(node, Reorder) else 1
+            ends = [graph.tensors[name] for name in (*node.inputs, node.output)]
+            lanes = node.lanes(*ends)[-1]
             needs += [(tensor.elements // lanes, node.name) for tensor in ends]
+        if isinstance(node, Attention) and node.name not in chosen:
+            needs.append((fold_attention.fastest(graph, node), node.name))
     needs += [
         (graph.tensors[node.output].rows, node.name)
         for node in graph.nodes

@@ -119,7 +119,7 @@ def _wanted(graph: Graph, node: Node) -> int | None:
             return node.pixels * node.block * node.simd
         case Attention() | Product():
             return node.simd
-        case Concat() | Embed() | Positions():
+        case Embed() | Positions():
             return 1
     return None
 
@@ -138,6 +138,10 @@ def _chosen(graph: Graph, node: Node, x: Tensor, target: int) -> int:
             fits = node.lanes(x, y)
             fits = [k for k in fits if replace(y, lanes=k).words <= target] or fits[-1:]
             return _fewest(x, target, x.lanes, fits)
+        case Concat():
+            ends = [graph.tensors[name] for name in (*node.inputs, node.output)]
+            fits = node.lanes(*ends)
+            return next((k for k in fits if replace(ends[-1], lanes=k).words <= target), fits[-1])
         case Rotate():
             fits = [k for k in range(1, x.channels + 1) if node.fits(k)]
             return _fewest(x, target, x.lanes, fits)

@@ -14,7 +14,7 @@ from hwgen.rtl.stream import WordSignature
 
 
 class ConcatUnit(wiring.Component):
-    """In turns, `turn[j]` elements of every input j; one element per word.
+    """In turns, `turn[j]` elements of every input j; words come from one input.
 
     Latency: 0. Initiation interval: 1 per output word.
 
@@ -22,10 +22,10 @@ class ConcatUnit(wiring.Component):
     """
 
     def __init__(self, node: Concat, *tensors: Tensor) -> None:
-        self._turn = node.turn
         *inputs, y = tensors
-        members = {f"i{k}": In(WordSignature(x.fmt, 1)) for k, x in enumerate(inputs)}
-        super().__init__({**members, "o": Out(WordSignature(y.fmt, 1))})
+        self._turn = [size // y.lanes for size in node.turn]
+        members = {f"i{k}": In(WordSignature(x.fmt, x.lanes)) for k, x in enumerate(inputs)}
+        super().__init__({**members, "o": Out(WordSignature(y.fmt, y.lanes))})
 
     def elaborate(self, _platform) -> Module:
         """A counter of the words of a turn says whose word is next."""
@@ -38,7 +38,7 @@ class ConcatUnit(wiring.Component):
         for k, source in enumerate(inputs):
             with m.If(place < ends[0]) if k == 0 else m.Elif(place < ends[k]):
                 m.d.comb += [
-                    self.o.payload[0].eq(source.payload[0]),
+                    self.o.payload.eq(source.payload),
                     self.o.valid.eq(source.valid),
                     source.ready.eq(self.o.ready),
                 ]

@@ -10,7 +10,7 @@ from hwgen.errors import HwgenError
 from hwgen.formats import int_holding
 from hwgen.ir import Node, Tensor
 from hwgen.rtl.counter import counter
-from hwgen.rtl.stream import register, shape_of
+from hwgen.rtl.stream import register, registers, shape_of
 
 # Words beyond those that come until the row is known: what both queues take.
 SLACK = 4
@@ -81,11 +81,11 @@ def check_rows(node: Node, x: Tensor) -> None:
         )
 
 
-def tree(m: Module, ce, terms: list, join) -> Signal:
+def tree(m: Module, ce, terms: list, join) -> Value:
     """All terms joined in a tree of registers, ceil(log2 of their number) cycles later."""
     while len(terms) > 1:
         pairs = [terms[k : k + 2] for k in range(0, len(terms), 2)]
-        terms = [register(m, ce, join(*pair) if len(pair) > 1 else pair[0]) for pair in pairs]
+        terms = registers(m, ce, [join(*pair) if len(pair) > 1 else pair[0] for pair in pairs])
     return terms[0]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import reduce
 from operator import and_
 
-from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Shape, Signal
+from amaranth.hdl import Cat, ClockSignal, Instance, Module, ResetSignal, Shape, Signal, Value
 from amaranth.lib import data, stream
 from amaranth.lib.wiring import In, Member, Out
 
@@ -51,6 +51,16 @@ def register(m: Module, ce, value, name: str = "stage") -> Signal:
     out = Signal(value.shape(), name=name)
     with m.If(ce):
         m.d.sync += out.eq(value)
+    return out
+
+
+def registers(m: Module, ce, values: list, name: str = "stage") -> list[Value]:
+    """Values one cycle of `ce` later, in one register: many of them cost text and time."""
+    held, out, low = register(m, ce, Cat(values), name), [], 0
+    for value in values:
+        part = held[low : low + len(value)]
+        out.append(part.as_signed() if value.shape().signed else part)
+        low += len(value)
     return out
 
 

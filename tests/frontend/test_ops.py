@@ -371,3 +371,28 @@ def test_integer_products() -> None:
     sums = b.op("MatMulInteger", codes, w, z)
     y = b.op("Mul", b.op("Cast", sums, to=1), b.constant(np.float32(0.0004)))
     check(b.model(b.quantize(y, 0.02)), (12,))
+
+
+ROWS = {
+    "product": lambda b, q, k: b.op("MatMul", q, b.op("Transpose", k, perm=[0, 2, 1])),
+    "softmax": lambda b, q, _: b.op("Softmax", q, axis=-1),
+    "norm": lambda b, q, _: b.op(
+        "LayerNormalization", q, *(b.constant(np.full(8, v, np.float32)) for v in (1, 0)), axis=-1
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", ROWS)
+def test_rows_of_a_flat_layer(case: str) -> None:
+    """What looks at rows, behind a layer whose outputs are one row that a Reshape cuts."""
+    b = Builder(seed=3)
+    x = b.quantize(b.input(1, 20), 0.03, 5)
+    shape = b.constant(np.array([1, 6, 8]))
+    q, k = (
+        b.op("Reshape", b.quantize(b.op("MatMul", x, b.weights(20, 48)), 0.1, -9), shape)
+        for _ in range(2)
+    )
+    # Normalizations are within a part of the step, not exact.
+    most = 0.1 if case == "norm" else 0.005
+    step = 1.7 if case == "product" else 0.011
+    check(b.model(b.quantize(ROWS[case](b, q, k), step)), (20,), most=most)

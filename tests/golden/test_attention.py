@@ -191,15 +191,28 @@ def test_definition(kind: int) -> None:
 
 # --- numbers -------------------------------------------------------------------------------------
 
-# rows, keys, heads, groups, elements of a head, lanes
-SIZES = [(12, 12, 2, 2, 4, 12), (16, 16, 4, 2, 16, 3), (8, 24, 3, 1, 8, 8)]
-SIGHTS = ["all", "causal", "window", "leading", "alibi", "random"]
+# rows, keys, heads, groups, elements of a head of q and of v, lanes
+SIZES = [
+    (12, 12, 2, 2, 4, 4, 12),
+    (16, 16, 4, 2, 16, 16, 3),
+    (8, 24, 3, 1, 8, 8, 8),
+    (40, 40, 1, 1, 64, 32, 16),
+    (9, 9, 6, 3, 2, 5, 1),
+]
+ENDS = {  # keys before and behind, leading ones
+    "all": (99, 99, 0),
+    "itself": (0, 0, 0),
+    "past": (4, 0, 0),
+    "window": (3, 2, 0),
+    "ahead": (0, 3, 0),
+    "leading": (2, 0, 3),
+}
+SIGHTS = [*ENDS, "causal", "alibi", "random"]
 
 
 def mask(sight: str, heads: int, rows: int, keys: int, rng: np.random.Generator) -> np.ndarray:
     """An additive mask (heads or 1, rows, keys)."""
-    ends = {"all": (rows, keys, 0), "leading": (2, 0, 3), "window": (3, 2, 0)}
-    allowed = banded(rows, keys, *ends.get(sight, (rows, 0, 0)))[None]
+    allowed = banded(rows, keys, *ENDS.get(sight, (rows, 0, 0)))[None]
     bias = np.zeros((1, rows, keys))
     if sight == "alibi":
         slopes = 2.0 ** -np.arange(heads)[:, None, None]
@@ -261,10 +274,10 @@ def modelled(arith, q, k, v, bias: np.ndarray, factor: float) -> np.ndarray:
 
 def error(name: str, sight: str, size) -> tuple[np.ndarray, Attention]:
     """|y - exact| over the reach of v's numbers, of some samples, and the node."""
-    rows, keys, heads, groups, depth, visit = size
+    rows, keys, heads, groups, depth, width, visit = size
     rng = np.random.default_rng((len(name), SIGHTS.index(sight), *size))
     arith = None if "int" in name else parse_arithmetic(name)
-    sizes = ((4, rows, heads * depth), (4, keys, groups * depth), (4, keys, groups * depth))
+    sizes = ((4, rows, heads * depth), (4, keys, groups * depth), (4, keys, groups * width))
     made = operands(name.partition(":")[0], rng, sizes)
     factor, bias = Fraction(1 / math.sqrt(depth)), mask(sight, heads, rows, keys, rng)
     codes, given = [c for c, _ in made], [o for _, o in made]

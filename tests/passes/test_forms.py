@@ -29,14 +29,27 @@ def evaluate(form: Form, total: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("scale", ["1/6", "3/4096", "-7/3001", "2/3", "13/65536", "0"])
 @pytest.mark.parametrize("bits", [4, 16])
 def test_requantize(rounding: str, scale: str, bits: int) -> None:
+    check(rounding, scale, bits, REACH)
+
+
+@pytest.mark.parametrize("rounding", ROUND)
+@pytest.mark.parametrize(
+    ("scale", "reach"), [("1/2", REACH), ("13/16", REACH), ("-5/4", REACH), ("97/3", 300)]
+)
+def test_requantize_levels(rounding: str, scale: str, reach: int) -> None:
+    """Many levels, of which few can decide: scales of small numbers, few inputs."""
+    check(rounding, scale, 16, reach)
+
+
+def check(rounding: str, scale: str, bits: int, reach: int) -> None:
     factor, offset, zero = Fraction(scale), Fraction(5, 7), 3
     low, high = Int(bits).min, Int(bits).max
     node = Requantize(
         name="n", inputs=("x",), outputs=("y",), scale=np.array([factor]),
         offset=np.array([offset]), zero_point=zero, low=np.array([low]), high=np.array([high]),
-        x_low=np.array([-REACH]), x_high=np.array([REACH]), rounding=rounding,
+        x_low=np.array([-reach]), x_high=np.array([reach]), rounding=rounding,
     )  # fmt: skip
-    x = np.arange(-REACH, REACH + 1)
+    x = np.arange(-reach, reach + 1)
     expected = [ROUND[rounding](v * factor + offset) + zero for v in x.tolist()]
     form = requantize_form(node, limits(node))
     if form is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import numpy as np
 
-from hwgen.formats import Float, Int, parse_arithmetic
+from hwgen.formats import Float, Int, int_holding, parse_arithmetic
+from hwgen.frontend.attention_form import Operand, attention_form, sight
 from hwgen.ir import Attention, Graph, Grid, Mask, Tensor
 from hwgen.ir.interpolation import interpolation
 from tests.rtl.transformer_graphs import alone, having
@@ -50,7 +52,15 @@ def _fields(weight_bits: int, fraction: int, up: int, low: int, high: int) -> di
     }
 
 
-def _integers(bits: int, *inputs: Tensor, lanes: int, simd: int, **fields) -> Graph:
+def _integers(
+    bits: int,
+    *inputs: Tensor,
+    lanes: int,
+    simd: int,
+    parts: int = 1,
+    cycles: int | None = None,
+    **fields,
+) -> Graph:
     """Attention of integers, whose scores spread over some powers of two."""
     q, _, v, *_ = inputs
     less = 4
@@ -64,14 +74,16 @@ def _integers(bits: int, *inputs: Tensor, lanes: int, simd: int, **fields) -> Gr
         multiplier=spread.numerator,
         shift=spread.denominator.bit_length() - 1,
     )
-    return alone(node, *inputs, y, nodes={"node": {"lanes": lanes, "simd": simd}})
+    settings = {"lanes": lanes, "simd": simd, "heads": parts}
+    return alone(node, *inputs, y, nodes={"node": settings}, cycles=cycles)
 
 
 def band(seed: int) -> Graph:
     """Windows."""
     rows, keys, heads, groups, depth, width, left, right, leading, lanes, simd = BANDS[seed]
     bits = [8, 8, 6, 8, 12, 5][seed]
-    fmts = Int(bits), Int(bits, signed=seed == 1), Int(bits)
+    values = Int(bits - 1, signed=False) if seed == 4 else Int(bits)
+    fmts = Int(bits), Int(bits, signed=seed == 1), values
     sizes = (rows, heads * depth), (keys, groups * depth), (keys, groups * width)
     q, k, v = (Tensor(size, fmt) for size, fmt in zip(sizes, fmts, strict=True))
     slots = keys if left >= rows - 1 else leading + left + right + 1
@@ -92,6 +104,20 @@ def masked(seed: int) -> Graph:
     fields = {"heads": heads, "groups": groups, "left": keys, "right": keys - 1, "slots": keys}
     mask = Mask(allowed=allowed, bias=bias)
     return _integers(8, q, k, v, lanes=lanes, simd=simd, **fields, mask=mask)
+
+
+def dealt(seed: int) -> Graph:
+    """Heads that work at once, joined in words of several elements; each has its own mask."""
+    rows, elements = 6, 4
+    q, k, v = (
+        Tensor((rows, heads * elements), Int(8)) for heads in (4, 4 - 2 * seed, 4 - 2 * seed)
+    )
+    fields = {"heads": 4, "groups": 4 - 2 * seed, "left": 2, "right": 1, "slots": 4}
+    if seed == 0:
+        allowed = np.random.default_rng(5).random((4, rows, rows)) < 0.5
+        mask = Mask(allowed=allowed)
+        fields |= {"left": rows, "right": rows - 1, "slots": rows, "mask": mask}
+    return _integers(8, q, k, v, lanes=4, simd=4, parts=2, cycles=[48, 26][seed], **fields)
 
 
 def sequences(seed: int) -> Graph:
@@ -143,9 +169,47 @@ def floats(seed: int) -> Graph:
     return alone(node, q, k, v, y, nodes={"node": {"lanes": 2, "simd": 2}})
 
 
+def sliding(
+    rows: int,
+    window: int,
+    depth: int,
+    lanes: int,
+    arithmetic: str = "int8",
+    leading: int = 0,
+    allowed: np.ndarray | None = None,
+) -> Graph:
+    """One head as a model gives it, of numbers from -4 to 4: of each row the `window` keys around
+    it and the first `leading`, or what is `allowed` (rows, rows)."""
+    arith = parse_arithmetic(arithmetic)
+    fmt, floats = arith.x, isinstance(arith.x, Float)
+    scale = Fraction(1) if floats else Fraction(4, 1 << fmt.bits - 1)
+    ends = (-4, 4) if floats else (fmt.min, fmt.max)
+    operand = Operand(fmt=fmt, scale=scale, least=ends[0], most=ends[1])
+    right = (window - 1) // 2
+    left, slots = window - 1 - right, leading + window
+    seen = {"left": left, "right": right, "leading": leading, "slots": slots}
+    keys = slots
+    if allowed is not None:
+        seen, keys = sight(allowed[None], None), int(allowed.sum(axis=1).max())
+    form = attention_form(
+        "sliding",
+        operand,
+        operand,
+        operand,
+        factor=Fraction(1 / math.sqrt(depth)),
+        depth=depth,
+        keys=keys,
+        arithmetic=arith if floats else None,
+    )
+    x = Tensor((rows, depth), fmt)
+    y = Tensor((rows, depth), int_holding(form.fields["low"], form.fields["high"]))
+    node = having(Attention, **form.fields, **seen, heads=1, groups=1)
+    return alone(node, x, x, x, y, nodes={"node": {"lanes": lanes, "simd": 1}})
+
+
 CASES = {
     "attention": [(band, k) for k in range(len(BANDS))],
-    "masks": [(masked, k) for k in range(len(MASKS))],
+    "masks": [*((masked, k) for k in range(len(MASKS))), *((dealt, k) for k in range(2))],
     "sequences": [(sequences, k) for k in range(3)],
     "attention_floats": [(floats, k) for k in range(len(FLOATS))],
 }

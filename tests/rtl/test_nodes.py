@@ -14,7 +14,8 @@ import pytest
 
 from hwgen import engines, golden
 from hwgen.config import Config
-from hwgen.cost.timing import TIMING, interval, schedule
+from hwgen.cost.schedule import interval, schedule
+from hwgen.cost.timing import TIMING
 from hwgen.design import bundle_of
 from hwgen.errors import ConfigError
 from hwgen.formats import random_codes
@@ -407,7 +408,8 @@ def _prepared(name: str):
     for port in graph.inputs:
         tensor = graph.tensors[port.tensor]
         codes[port.name] = random_codes(tensor.fmt, rng, (SAMPLES, tensor.elements))
-    return graph, codes, golden.run(graph, codes), [interval(g) for g in graphs]
+    expected = golden.run(graph, codes)
+    return graph, bundle_of(graph), codes, expected, [interval(g) for g in graphs]
 
 
 @pytest.fixture(scope="module", params=CASES)
@@ -423,8 +425,8 @@ def _equal(got: dict, expected: dict) -> None:
 
 
 def test_full_rate(together) -> None:
-    graph, codes, expected, intervals = together
-    result = engines.run(bundle_of(graph), codes)
+    graph, bundle, codes, expected, intervals = together
+    result = engines.run(bundle, codes)
     _equal(result.codes, expected)
     assert result.intervals == intervals
     plan = schedule(graph, paced=False)
@@ -434,14 +436,14 @@ def test_full_rate(together) -> None:
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_random_stalls(together, seed: int) -> None:
-    graph, codes, expected, _ = together
-    _equal(engines.run(bundle_of(graph), codes, stall=seed).codes, expected)
+    _, bundle, codes, expected, _ = together
+    _equal(engines.run(bundle, codes, stall=seed).codes, expected)
 
 
 @pytest.mark.parametrize("seed", [None, 5])
 @pytest.mark.parametrize("name", [name for name in CASES if name not in FAST_ALONE])
 def test_cocotb(name: str, seed) -> None:
-    graph, codes, expected, _ = _prepared(name)
+    _, bundle, codes, expected, _ = _prepared(name)
     few = {name: c[:2] for name, c in codes.items()}
-    result = engines.run(bundle_of(graph), few, engine="cocotb", stall=seed)
+    result = engines.run(bundle, few, engine="cocotb", stall=seed)
     _equal(result.codes, {name: c[:2] for name, c in expected.items()})

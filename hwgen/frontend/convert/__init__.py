@@ -15,7 +15,7 @@ from hwgen.frontend.convert.demands import LINEAR, Plan, Planner, bears
 from hwgen.frontend.convert.dialects import OPERATORS, expand
 from hwgen.frontend.convert.insert import Inserter
 from hwgen.frontend.convert.prepare import prepare, weights_of
-from hwgen.frontend.convert.scaling import Mode, Seen, scaled
+from hwgen.frontend.convert.scaling import Mode, Seen
 from hwgen.frontend.convert.strip import fold, strip
 from hwgen.frontend.editor import Editor, kind
 from hwgen.frontend.rewrite import rewrite
@@ -109,8 +109,8 @@ def _check_layers(editor: Editor, chosen: Callable[[onnx.NodeProto], bool]) -> N
 def _seen(editor: Editor, plan: Plan, options: Options, arrays: Arrays | None) -> dict[str, Seen]:
     """What calibration sees of the tensors whose scale depends on it."""
     wanted = [(d.anchor, d.spec) for d in plan.demands] + plan.results
-    names = dict.fromkeys(name for name, spec in wanted if spec.carrier or scaled(spec.fmt))
-    specs = {str(spec.fmt) for _, spec in wanted if spec.carrier or scaled(spec.fmt)}
+    names = dict.fromkeys(name for name, spec in wanted if spec.calibrated)
+    specs = {str(spec.fmt) for _, spec in wanted if spec.calibrated}
     if not names:
         return {}
     mixed = len({spec for _, spec in wanted}) > 1

@@ -11,7 +11,7 @@ from hwgen.formats import Arithmetic, Block, Float, Int
 from hwgen.formats.names import Format
 from hwgen.frontend import ops_functions, ops_norm
 from hwgen.frontend.context import CARRIER
-from hwgen.frontend.convert.prepare import LINEAR
+from hwgen.frontend.convert.prepare import LINEAR, weights_of
 from hwgen.frontend.convert.scaling import scaled
 from hwgen.frontend.convert.strip import MOVES
 from hwgen.frontend.editor import Editor, kind
@@ -30,11 +30,18 @@ PASSED = MOVES | {"Pad", "Cast"}  # a quantizer goes before them
 @dataclass(frozen=True)
 class Spec:
     """A format; `carrier`: fixed point in between, with a scale of a power of two; `products`: so
-    scaled that products of two stay within the format."""
+    scaled that products of two stay within the format; `bounded`: clipped to what calibration
+    saw."""
 
     fmt: Format
     carrier: bool = False
     products: bool = False
+    bounded: bool = False
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether it depends on the numbers."""
+        return self.carrier or self.bounded or scaled(self.fmt)
 
 
 CARRIED = Spec(CARRIER, True)
@@ -180,6 +187,9 @@ class Planner:
                     spec = operand(arithmetic)
                     if k and isinstance(arithmetic.w, Float):
                         spec = replace(spec, fmt=arithmetic.w)
+                    if len(places) == 2:  # what attention sums is as wide as its operands can be
+                        wide = isinstance(spec.fmt, Float) and not scaled(spec.fmt)
+                        spec = replace(spec, bounded=wide)
                     self._demand(node, k, spec, block if len(places) == 1 else None)
         elif op in FUNCTIONS:
             if result in active:
@@ -217,7 +227,7 @@ class Planner:
         for k in activations(self.editor, node)[: None if op == "Concat" else 1]:
             anchor = self._anchor(node, k)[0]
             maker = self.producers.get(anchor)
-            if maker is None or kind(maker) == "Concat":
+            if maker is None or kind(maker) == "Concat" or self._by_row(node, k):
                 self._demand(node, k, CARRIED)
                 continue
             constants = [self.editor.constants[i] for i in node.input if i in self.editor.constants]
@@ -225,6 +235,26 @@ class Planner:
                 # Nothing can be added to floats once they are rounded.
                 rounded = isinstance(arithmetic.x, Float)
                 self._demand(node, k, CARRIED if rounded else operand(arithmetic))
+
+    def _by_row(self, node: onnx.NodeProto, k: int) -> bool:
+        """Whether it adds a constant to a layer's rounded sums that is no bias of its channels,
+        with which the sums could begin."""
+        if kind(node) not in ("Add", "Sub"):
+            return False
+        maker, moved = self.producers.get(node.input[k]), False
+        while maker is not None and (
+            kind(maker) in PASSED or (kind(maker) in FREE and not bears(self.editor, maker))
+        ):
+            moved |= kind(maker) in PASSED
+            maker = self.producers.get(maker.input[activations(self.editor, maker)[0]])
+        w = None if maker is None or kind(maker) not in LINEAR else weights_of(self.editor, maker)
+        arithmetic = None if w is None else self.arith(maker.name)
+        if arithmetic is None or arithmetic.accumulator in ("int", "exact"):
+            return False
+        (constant,) = (self.editor.constants[i] for i in node.input if i in self.editor.constants)
+        axes = {axis - constant.ndim for axis, size in enumerate(constant.shape) if size > 1}
+        channel = -1 if w.ndim == 2 else 1 - w.ndim
+        return len(axes) > 1 if moved else not axes <= {channel}
 
     def _weights_of_attention(self, node: onnx.NodeProto, k: int) -> bool:
         """Whether an input is a softmax, which attention keeps to itself."""

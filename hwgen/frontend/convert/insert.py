@@ -18,6 +18,8 @@ from hwgen.frontend.convert.scaling import Mode, Seen
 from hwgen.frontend.editor import HWGEN, QONNX, Editor, kind
 from hwgen.frontend.node import ARITH
 
+SPARE = 1.25  # times what was seen is held
+
 
 @dataclass
 class Inserter:
@@ -109,8 +111,9 @@ class Inserter:
 
     def _quantizer(self, source: str, spec: Spec, observed: str) -> str:
         """The tensor `source` quantized, with the limits of `observed`."""
-        if (source, spec) in self.made:
-            return self.made[source, spec]
+        key = source, spec
+        if key in self.made:
+            return self.made[key]
         fmt, seen = spec.fmt, self.seen.get(observed)
         assert isinstance(fmt, Int | Fixed | Float)
         scale, zero = (
@@ -120,12 +123,15 @@ class Inserter:
         )
         stem = f"{source}_{fmt}"
         if isinstance(fmt, Float):
+            if spec.bounded:
+                most = float(scaling.power_of_two(SPARE * seen.most, 1))
+                source = self.editor.clip(source, -most, most, f"{stem}_range")
             result = self._float(source, scale, str(fmt), stem)
         elif isinstance(fmt, Int) and fmt.bits == 8 and self.editor.opset >= 10:
             result = self._linear(source, scale, zero, fmt, stem)
         else:
             result = self._quant(source, scale, zero, fmt, stem)
-        self.made[source, spec] = result
+        self.made[key] = result
         return result
 
     def _linear(self, source: str, scale: np.float32, zero: int, fmt: Int, stem: str) -> str:

@@ -208,12 +208,7 @@ class _Strip:
         low, high = grid.reach
         if low < 0 or source in self.positive or source in self.inputs:
             return source
-        editor, stem = self.editor, f"{node.name}_range"
-        if editor.opset < 11:
-            result = editor.add("Clip", [source], stem, min=low, max=high)
-        else:
-            ends = [editor.constant(np.float32(v), f"{stem}_limit") for v in (low, high)]
-            result = editor.add("Clip", [source, *ends], stem)
+        result = self.editor.clip(source, low, high, f"{node.name}_range")
         self.positive.add(result)
         return result
 

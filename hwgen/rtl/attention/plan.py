@@ -156,14 +156,14 @@ class Plan:
 
     @cached_property
     def score_bank(self) -> data.StructLayout:
-        """From scores to exponents."""
+        """From scores to exponents. Banks hold the numbers of lanes as bits, lowest lane first."""
         fields = {
             "control": self.control,
-            "scores": data.ArrayLayout(self.score_shape, self.lanes),
+            "scores": self.score_shape.width * self.lanes,
             "allowed": self.lanes,
         }
         if self.bias_bits:
-            fields["bias"] = data.ArrayLayout(signed(self.bias_bits), self.lanes)
+            fields["bias"] = self.bias_bits * self.lanes
         return data.StructLayout(fields)
 
     @cached_property
@@ -172,7 +172,7 @@ class Plan:
         return data.StructLayout(
             {
                 "control": self.control,
-                "t": data.ArrayLayout(self.t_shape, self.lanes),
+                "t": self.t_shape.width * self.lanes,
                 "allowed": self.lanes,
                 "top": self.top_shape,
                 "down": unsigned(self.down_bits),
@@ -185,7 +185,7 @@ class Plan:
         return data.StructLayout(
             {
                 "control": self.control,
-                "weights": data.ArrayLayout(unsigned(self.weight_fmt.bits), self.lanes),
+                "weights": self.weight_fmt.bits * self.lanes,
                 "sum": self.sum_bits,
                 "down": unsigned(self.down_bits),
             }

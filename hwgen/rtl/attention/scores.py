@@ -60,11 +60,13 @@ class ScoresUnit(wiring.Component):
         latency = 2 + Dot.latency(plan.simd)
         valid, first, useful, last = delayed(m, ce, latency, *flags)
         elements = self._query(m, ce, go, step, schedule)
-        scores = self._lanes(m, ce, go, step, schedule, elements, valid & useful, first)
+        sums = Signal()
+        m.d.comb += sums.eq(valid & useful)
+        scores = self._lanes(m, ce, go, step, schedule, elements, sums, first)
         with m.If(ce):
             m.d.sync += self.o.valid.eq(valid & last)
         control, *rest = delayed(m, ce, latency + 1, *facts)
-        m.d.comb += self.o.payload.as_value().eq(Cat(control, *scores, *rest))
+        m.d.comb += self.o.payload.as_value().eq(Cat(control, scores, *rest))
         return m
 
     def _take(self, m: Module, ce, go, step, schedule: Schedule) -> None:
@@ -109,9 +111,7 @@ class ScoresUnit(wiring.Component):
         m.d.comb += [elements[k].eq(get.data[k] - plan.node.zero) for k in range(plan.simd)]
         return elements
 
-    def _lanes(
-        self, m: Module, ce, go, step, schedule: Schedule, elements, valid, first
-    ) -> list[Signal]:
+    def _lanes(self, m: Module, ce, go, step, schedule: Schedule, elements, valid, first) -> Signal:
         """The scores of all lanes; their keys are read for two cycles later."""
         plan, control = self._plan, schedule.control
         groups, words = plan.node.groups, plan.key_words
@@ -128,9 +128,10 @@ class ScoresUnit(wiring.Component):
             "i_i_first": first,
         }
         writes = one_hot(m, control.slot_lane, taken, plan.lanes)
-        scores = [Signal(plan.score_shape, name=f"score{k}") for k in range(plan.lanes)]
-        for k, score in enumerate(scores):
-            own = {"i_i_write": writes[k], "o_o": score}
+        width = plan.score_shape.width
+        scores = Signal(width * plan.lanes)
+        for k in range(plan.lanes):
+            own = {"i_i_write": writes[k], "o_o": scores.word_select(k, width)}
             lane(m, key_lane(plan)[0], k, {**shared, **own})
         return scores
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from operator import add
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, stream, wiring
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.interpolate import Interpolate, interpolate
+from hwgen.rtl.arith.shift import normalize
 from hwgen.rtl.attention.lanes import lane, one_hot, value_lane
 from hwgen.rtl.attention.plan import Plan
 from hwgen.rtl.rows import delayed, shifted, tree
@@ -69,8 +70,8 @@ class ValuesUnit(wiring.Component):
         self._divide(m, ce, valid, register(m, ce, total, "sum"), sums)
         return m
 
-    def _lanes(self, m: Module, ce, stores, step, bank) -> list[data.View]:
-        """The weighted values of each lane, four cycles later."""
+    def _lanes(self, m: Module, ce, stores, step, bank) -> Signal:
+        """The weighted values of all lanes, those of a lane's word together, four cycles later."""
         plan, control = self._plan, bank.control
         groups, words = plan.node.groups, range(max(2, plan.value_words))
         read_at, write_at = Signal(words, name="read_at"), Signal(words, name="write_at")
@@ -84,19 +85,17 @@ class ValuesUnit(wiring.Component):
             "i_i_word": self.v.payload.as_value(),
             "i_i_at": register(m, ce, read_at, "value_address"),
         }
-        layout = data.ArrayLayout(plan.dot_shapes[1], plan.simd)
+        width, size = plan.dot_shapes[1].width, plan.weight_fmt.bits
+        products = Signal(width * plan.simd * plan.lanes)
         writes = one_hot(m, control.slot_lane, stores, plan.lanes)
-        found = []
         for k in range(plan.lanes):
-            out = Signal(layout, name=f"products{k}")
             own = {
                 "i_i_write": writes[k],
-                "i_i_p": bank.weights[k],
-                "o_o": out.as_value(),
+                "i_i_p": bank.weights.word_select(k, size),
+                "o_o": products.word_select(k, width * plan.simd),
             }
             lane(m, value_lane(plan)[0], k, {**shared, **own})
-            found.append(out)
-        return found
+        return products
 
     def _sums(self, m: Module, ce, products, useful, place, first, down) -> list[Signal]:
         """The sums of a word, in a memory between visits."""
@@ -105,8 +104,10 @@ class ValuesUnit(wiring.Component):
         m.submodules.sums = memory = Memory(shape=layout, depth=plan.width, init=[])
         read, write = memory.read_port(domain="comb"), memory.write_port()
         new = Signal(layout)
+        product = data.ArrayLayout(plan.dot_shapes[1], plan.simd * plan.lanes)
+        terms = data.View(product, products)
         for k in range(plan.simd):
-            dot = tree(m, ce, [product[k] for product in products], add)
+            dot = tree(m, ce, [terms[j] for j in range(k, len(terms), plan.simd)], add)
             m.d.comb += new[k].eq(Mux(first, 0, read.data[k] >> down) + dot)
         m.d.comb += [
             read.addr.eq(place),
@@ -120,11 +121,11 @@ class ValuesUnit(wiring.Component):
         """(o * reciprocal + half) >> shift, clamped; the shift follows the sum's leading one."""
         plan, node = self._plan, self._plan.node
         bits, least = node.reciprocal.bits, node.weight_bits - 1
-        places, below = Signal(range(max(2, plan.sum_bits - least))), Signal(bits)
-        for k in range(least, plan.sum_bits):  # the last that holds counts
-            with m.If((k == least) | total[k]):
-                at = (total << bits)[k : k + bits]
-                m.d.comb += [places.eq(k - least), below.eq(at)]
+        # A sum of 0, of a row that attends to nothing, divides sums of 0.
+        top, zeros = normalize(m, total)
+        below = Cat(Const(0, bits), top[:-1])[-bits:]
+        places = Signal(range(max(2, plan.sum_bits - least)))
+        m.d.comb += places.eq(plan.sum_bits - 1 - least - zeros)
         latency = 1 + Interpolate.latency(node.reciprocal)
         reciprocal = interpolate(m, node.reciprocal, ce, register(m, ce, below, "below"))
         places, *sums = delayed(m, ce, latency, places, *sums)

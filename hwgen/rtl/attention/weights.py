@@ -119,9 +119,10 @@ class ExponentsUnit(Stage):
         payload, plan = self.i.payload, self._plan
         words = []
         for lane in range(plan.lanes):
-            word = [payload.scores[lane], payload.allowed[lane]]
+            score = payload.scores.word_select(lane, plan.score_shape.width)
+            word = [score, payload.allowed[lane]]
             if plan.bias_bits:
-                word.append(payload.bias[lane])
+                word.append(payload.bias.word_select(lane, plan.bias_bits))
             words.append(Cat(word))
         return words
 
@@ -148,7 +149,7 @@ class ExponentsUnit(Stage):
         rise, most = Signal(unsigned(plan.top_shape.width)), (1 << plan.down_bits) - 1
         m.d.comb += [
             payload.control.eq(control),
-            payload.t.as_value().eq(t),
+            payload.t.eq(t),
             payload.allowed.eq(Cat(held[k * width + width - 1] for k in range(plan.lanes))),
             before.eq(Mux(payload.control.first, self._nothing, last)),
             payload.top.eq(Mux(before > top, before, top)),
@@ -174,7 +175,10 @@ class WeightsUnit(Stage):
         m = Module()
         plan, node = self._plan, self._plan.node
         payload = self.i.payload
-        words = [Cat(payload.t[k], payload.allowed[k]) for k in range(plan.lanes)]
+        width = plan.t_shape.width
+        words = [
+            Cat(payload.t.word_select(k, width), payload.allowed[k]) for k in range(plan.lanes)
+        ]
         ce, take, bank = self._begin(m, words)
         control, down, top = Signal(plan.control), Signal(plan.down_bits), Signal(plan.top_shape)
         with m.If(take):
@@ -195,7 +199,7 @@ class WeightsUnit(Stage):
                 m.d.sync += total.eq(base + steps)
         out = self.o.payload
         m.d.comb += [
-            out.weights.as_value().eq(held),
+            out.weights.eq(held),
             out.control.eq(register(m, ce, control, "control")),
             out.down.eq(register(m, ce, down, "down")),
             out.sum.eq(total),
