@@ -132,10 +132,9 @@ def draw(rows: list[list[int]]) -> None:
 
 def _short(value: float, _place: int) -> str:
     """1,000,000 as 1 M."""
-    power = next((p for p in (9, 6, 3) if value >= 10**p), 0)
-    return (
-        f"{value / 10**power:g} {dict(zip((9, 6, 3, 0), ('G', 'M', 'k', ''), strict=True))[power]}"
-    )
+    scales = ((9, "G"), (6, "M"), (3, "k"))
+    power, prefix = next((s for s in scales if value >= 10 ** s[0]), (0, ""))
+    return f"{value / 10**power:g} {prefix}"
 
 
 # --- wide units ----------------------------------------------------------------------------------

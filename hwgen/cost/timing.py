@@ -262,11 +262,8 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     computes, loads, counts = np.array(list(node.turns(q.rows, k.rows))).T
     ends = np.cumsum(counts)
     visits = np.zeros((3, ends[-1]), dtype=np.int64)
-    visits[0, ends - counts], visits[1, ends - counts], visits[2, ends - 1] = (
-        computes,
-        loads,
-        computes,
-    )
+    visits[:2, ends - counts] = computes, loads
+    visits[2, ends - 1] = computes
     step = np.arange(1, steps + 1)
 
     def taken(column: int, words: int) -> np.ndarray:

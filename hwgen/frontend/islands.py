@@ -50,7 +50,7 @@ def settled(node: Node, k: int, floats: bool = False) -> Real:
         reach = _reach(context, value)
     name = node.names[k]
     for seen, real in context.settled.get(name, []):
-        if _same(seen, value):
+        if same(seen, value):
             return real
     target = context.carrier(name, node.name, *reach)
     real = to_codes(node, value, target).real(target.scale)
@@ -58,7 +58,7 @@ def settled(node: Node, k: int, floats: bool = False) -> Real:
     return real
 
 
-def _same(a: Value, b: Value) -> bool:
+def same(a: Value, b: Value) -> bool:
     """Whether two values are the same object, or the same numbers of the same tensors."""
     if a is b:
         return True

@@ -13,7 +13,7 @@ from hwgen.frontend.constants import check_elements
 from hwgen.frontend.context import Context, numbers, one_term
 from hwgen.frontend.floats import floating
 from hwgen.frontend.functions import few
-from hwgen.frontend.islands import MOST_BITS, settled
+from hwgen.frontend.islands import MOST_BITS, same, settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_functions import combined, mapped
 from hwgen.frontend.ops_quantize import to_codes
@@ -181,9 +181,7 @@ def same_codes(node: Node) -> bool:
     first, second = (real.terms[0].stream for real in reals)
     if first.tensor != second.tensor or not np.array_equal(first.ids, second.ids):
         return False
-    parts = [(r.terms[0].scale, r.offset, r.low, r.high) for r in reals]
-    alike = all(np.array_equal(a, b) for a, b in zip(*parts, strict=True))
-    return alike or all(few(node.context, real) for real in reals)
+    return same(*reals) or all(few(node.context, real) for real in reals)
 
 
 def _unrounded(node: Node) -> bool:

@@ -111,9 +111,8 @@ class Inserter:
 
     def _quantizer(self, source: str, spec: Spec, observed: str) -> str:
         """The tensor `source` quantized, with the limits of `observed`."""
-        key = source, spec
-        if key in self.made:
-            return self.made[key]
+        if (source, spec) in self.made:
+            return self.made[source, spec]
         fmt, seen = spec.fmt, self.seen.get(observed)
         assert isinstance(fmt, Int | Fixed | Float)
         scale, zero = (
@@ -131,7 +130,7 @@ class Inserter:
             result = self._linear(source, scale, zero, fmt, stem)
         else:
             result = self._quant(source, scale, zero, fmt, stem)
-        self.made[key] = result
+        self.made[source, spec] = result
         return result
 
     def _linear(self, source: str, scale: np.float32, zero: int, fmt: Int, stem: str) -> str:
