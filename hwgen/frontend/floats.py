@@ -118,7 +118,7 @@ def convert(context: Context, real: Real, target: Target, name: str, output: str
     scale, shift = context.by_channel([term.scale / target.scale, offset / target.scale], stream)
     low, high = limits(real, target)
     if _same(source, target, scale, shift, low, high):
-        return Codes(stream, target.fmt)
+        return Codes(replace(stream, quantized=True), target.fmt)
     size = context.graph.tensors[stream.tensor].shape
     least, most = (0, 0) if isinstance(target.fmt, Float) else (low, high)
     result = context.tensor(output, size, np.array(least), np.array(most), target.fmt)
@@ -175,7 +175,7 @@ def _begin_with(context: Context, stream: Stream, scale: Numbers, offset: Number
     maker = makers.get(stream.tensor)
     while isinstance(maker, Pool):  # the largest of sums that all begin with it
         maker = makers.get(makers[maker.input].input)
-    if not isinstance(maker, Linear):
+    if stream.quantized or not isinstance(maker, Linear):
         if any(np.ravel(offset)):
             raise ModelError("adds a constant to floats that are rounded; put it in front")
         return

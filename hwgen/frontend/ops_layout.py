@@ -190,7 +190,8 @@ def _merged(reals: list[Real], axis: int) -> Real:
         return np.concatenate(full, axis=axis)
 
     ids = np.concatenate([r.ids for r in reals], axis=axis)
-    stream = Stream(reals[0].terms[0].stream.tensor, ids)
+    streams = [r.terms[0].stream for r in reals]
+    stream = Stream(streams[0].tensor, ids, all(s.quantized for s in streams))
     scale = joined([np.asarray(r.terms[0].scale) for r in reals])
     return Real((Term(stream, scale),), joined([np.asarray(r.offset) for r in reals]))
 

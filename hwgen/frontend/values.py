@@ -49,10 +49,14 @@ def check_scale(scale: Numbers) -> Numbers:
 
 @dataclass(frozen=True, eq=False)
 class Stream:
-    """Elements of a tensor: `ids` has the ONNX shape and numbers them as their tensor first did."""
+    """Elements of a tensor: `ids` has the ONNX shape and numbers them as their tensor first did.
+
+    `quantized`: rounded sums behind a quantizer that changed none, with what they begin with.
+    """
 
     tensor: str
     ids: np.ndarray
+    quantized: bool = False
 
 
 @dataclass(frozen=True, eq=False)

@@ -357,14 +357,40 @@ def test_positions_are_no_bias() -> None:
 
 
 @pytest.mark.parametrize("order", [1, -1])
-def test_readers_of_rounded_sums_agree(order: int) -> None:
+@pytest.mark.parametrize("arith", ["bf16", "bf16+bf16"])
+def test_readers_of_rounded_sums_agree(arith: str, order: int) -> None:
     """A bias that only one of two readers adds is not given to both."""
-    b = FloatBuilder("bf16")
+    b = FloatBuilder(arith)
     y = b.layer("MatMul", b.rounded(b.input(1, N, C), 1), b.matrix(C, 8))
     ways = [lambda: b.rounded(y, 1), lambda: b.rounded(b.op("Add", y, b.bias(8)), 1)][::order]
     outputs = [b.layer("MatMul", way(), b.matrix(8, 3)) for way in ways]
     with pytest.raises(ModelError, match="two nodes add different constants to its rounded sums"):
         hwgen.compile(b.model(*outputs))
+
+
+def test_quantizers_that_change_nothing() -> None:
+    """Sums in the format of activations, read behind their quantizer: with their bias, once."""
+    b = FloatBuilder("bf16+bf16")
+    x = b.rounded(b.input(1, N, C), 1)
+    y = b.rounded(b.op("Add", b.layer("MatMul", x, b.matrix(C, C)), b.bias(C)), 1)
+    y = b.rounded(b.op("Add", y, x), 1)
+    model = b.model(b.layer("MatMul", y, b.matrix(C, 3)))
+    design = hwgen.compile(model)
+    first = next(node for node in design.graph.nodes if isinstance(node, Linear))
+    assert first.bias is not None
+    got = next(iter(design.golden(X).values()))
+    expected = np.stack([evaluator(model).run(None, {"x": x[None]})[0][0] for x in X])
+    away = np.abs(got.reshape(expected.shape) - expected)
+    assert (away > 0.01 * np.abs(expected).max()).mean() < 0.02
+
+
+def test_a_bias_behind_a_quantizer_is_refused() -> None:
+    b = FloatBuilder("bf16+bf16")
+    y = b.layer("MatMul", b.rounded(b.input(1, N, C), 1), b.matrix(C, C))
+    y = b.rounded(b.op("Add", b.rounded(y, 1), b.bias(C)), 1)
+    model = b.model(b.layer("MatMul", y, b.matrix(C, 3)))
+    with pytest.raises(ModelError, match="adds a constant to floats that are rounded"):
+        hwgen.compile(model)
 
 
 def test_a_bias_for_each_part() -> None:
