@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from amaranth.sim import Simulator
 
+from hwgen.errors import ConfigError
 from hwgen.ir.interpolation import Interpolation, interpolation
 from hwgen.rtl.arith.interpolate import Interpolate, interpolator
 
@@ -65,3 +66,16 @@ def test_one_module_per_function() -> None:
     functions = [_fitted("wave", 8, error) for error in (0.8, 0.8, 2.0)]
     first, same, other = (interpolator(function).keys() for function in functions)
     assert first == same != other
+
+
+def test_bounds() -> None:
+    """What no lines come near enough to is a table, which is half a unit wrong at most; arguments
+    too wide for one are refused."""
+    noise = np.random.default_rng(0).normal(0, 99, 256)
+    for error in (0.0, 0.5, 0.7):
+        function = interpolation(lambda x: noise[x.astype(int)], 8, error)
+        assert function.rest_bits == 0
+        assert function.error == np.abs(np.rint(noise) - noise).max() <= 0.5
+    for bits in (0, 19):
+        with pytest.raises(ConfigError, match=f"argument must have 1 to 18 bits, not {bits}"):
+            interpolation(lambda x: x, bits, 1.0)
