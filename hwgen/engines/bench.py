@@ -60,6 +60,8 @@ def simulate(
         if status:
             lines = [line for line in output.splitlines() if "rror" in line] or ["no message"]
             raise ToolError(f"building the cocotb simulation failed: {lines[0]}")
+        for header in folder.glob("sim_build*/*.gch"):  # 150 MB
+            header.unlink()
 
     folder = cached({**files, "waves": str(bool(waves))}, make)
     with tempfile.TemporaryDirectory() as scratch:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import resources
@@ -74,6 +75,7 @@ def build(bundle: Bundle, trace: bool = False) -> Path:
             (folder / name).write_text(text)
         verilog = [name for name in bundle.files if name.endswith(".v")]
         run(["verilator", *options, *verilog, "harness.cpp"], folder)
+        shutil.rmtree(folder / "objects")  # precompiled headers of 150 MB, mostly
 
     return cached({**sources, "options": " ".join(options)}, make)
 
