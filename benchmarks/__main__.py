@@ -26,7 +26,6 @@ from hwgen.engines import fast
 from hwgen.engines import run as run_engine
 from hwgen.golden.host import encode
 from tests.conftest import SHIPPED, model_files
-from tests.yosys import ECP5, XCUP, luts, route, synthesize
 
 CYCLES = 400_000  # simulated, so that starting up does not count
 REPEATS = 3  # in turns; the ratio is the median's
@@ -83,21 +82,12 @@ def simulation(path: Path) -> list[str]:
 def area(path: Path, cycles: int, clock: bool) -> list[str]:
     """Cells of a folded design on both flows, and its clock on an ECP5-85F."""
     design = hwgen.compile(path, cycles=cycles)
-    found = []
-    with tempfile.TemporaryDirectory(dir=".") as scratch:  # where YoWASP's tools may look
-        folder = Path(scratch)
-        for flow, family, dsp in (
-            (XCUP, "xilinx", "DSP48E2"),
-            (ECP5, "ecp5", "MULT18X18D"),
-        ):
-            cells = synthesize(
-                design.sources, design.config.name, flow, folder, "write_json netlist.json"
-            )
-            registers = sum(n for c, n in cells.items() if c.startswith(("FD", "TRELLIS_FF")))
-            blocks = sum(n for c, n in cells.items() if c.startswith(("RAMB", "DP16KD")))
-            counts = (luts(cells, family), registers, cells.get(dsp, 0), blocks)
-            found.append(" / ".join(f"{n:,}" for n in counts))
-        megahertz = f"{route(folder):.0f} MHz" if clock else "-"
+    both = [
+        design.synthesize("xcup", whole=True),
+        design.synthesize("ecp5", whole=True, place=clock),
+    ]
+    found = [" / ".join(f"{n:,}" for n in (f.lut, f.ff, f.dsp, f.bram)) for f in both]
+    megahertz = f"{both[1].fmax_mhz:.0f} MHz" if clock else "-"
     return [path.stem, f"{design.predicted.interval:,}", *found, megahertz]
 
 

@@ -24,8 +24,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
-import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -48,9 +46,9 @@ from hwgen.formats import Block, parse_arithmetic
 from hwgen.golden.host import encode
 from hwgen.rtl.arith.mac import Mac
 from hwgen.rtl.build import build
+from hwgen.synth import GATES, Options, run
 from tests.conftest import SHIPPED
 from tests.merge import merge
-from tests.yosys import ECP5, XCUP, luts, run_yosys, synthesize
 
 ARITHMETICS = (
     *("int8", "int4", "fixed<8,4>", "ternary"),
@@ -68,11 +66,6 @@ SLOWER = 32  # times the interval of the longest stream: small designs, quick to
 TOGETHER = 5  # designs in one simulator
 INPUTS = 32  # of the layer that is synthesized: a block of OCP MX
 TERMS = 256  # of the sums that an exact accumulator is wide enough for
-# Yosys' own script for ABC picks no cells by their drive; this one resizes them for the delay.
-SIZING = (
-    "strash;&get,-n;&fraig,-x;&put;scorr;dc2;dch,-f;map,-B,0.9,{D};topo;buffer,-c;"
-    "upsize,{D};dnsize,{D};stime,-p"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,33 +223,17 @@ def mac_unit(arithmetic: str) -> wiring.Component:
     return Mac(parsed, bits + TERMS.bit_length() - 1)
 
 
-def cells_of(sources: dict[str, str], flow: str, family: str) -> tuple[int, int, int]:
-    """LUTs, flip-flops and DSP blocks of a flow."""
-    with tempfile.TemporaryDirectory() as scratch:
-        cells = synthesize(sources, TOP, flow, Path(scratch))
-    registers = sum(n for cell, n in cells.items() if cell.startswith(("FD", "TRELLIS_FF")))
-    multipliers = sum(n for cell, n in cells.items() if cell.startswith(("DSP48", "MULT18X18")))
-    return luts(cells, family), registers, multipliers
+def cells_of(sources: dict[str, str], target: str, extra: str = "") -> tuple[int, int, int]:
+    """LUTs, flip-flops and DSP blocks of a target."""
+    found = run(sources, TOP, Options(target, whole=True, extra=extra))
+    return found.lut, found.ff, found.dsp
 
 
 def gates(sources: dict[str, str], liberty: Path, delay: int) -> str:
     """Area in the library's unit, with ABC's delay where that misses the target."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = Path(scratch)
-        for name, text in sources.items():
-            (folder / name).write_text(text)
-        commands = [
-            f"read_verilog {' '.join(name for name in sources if name.endswith('.v'))}",
-            f"synth -flatten -top {TOP}",
-            f"dfflibmap -liberty {liberty}",
-            f"abc -liberty {liberty} -D {delay} -script +{SIZING}",
-            f"tee -q -o area.txt stat -liberty {liberty}",
-        ]
-        log = run_yosys(commands, folder)
-        stat = (folder / "area.txt").read_text()
-    area = float(re.findall(r"Chip area for .*: +([\d.]+)", stat)[-1])
-    reached = float(re.findall(r"Delay = +([\d.]+) ps", log)[-1])
-    return f"{area:,.0f}" + (f" ({reached / 1000:.1f} ns)" if reached > delay else "")
+    found = run(sources, TOP, Options(GATES, liberty=liberty, delay=delay, whole=True))
+    missed = f" ({found.delay_ps / 1000:.1f} ns)" if found.delay_ps > delay else ""
+    return f"{found.area_um2:,.0f}{missed}"
 
 
 @dataclass(frozen=True)
@@ -280,9 +257,9 @@ class Synthesis:
             print(f"{make.__name__} {arithmetic}: {str(error).splitlines()[0]}", flush=True)
             return ["error"] * len(self.header)
         found = []
-        for flow, family in ((XCUP, "xilinx"), (ECP5, "ecp5")):
-            counts = cells_of(sources, flow, family)
-            plain = cells_of(sources, f"{flow} -nodsp", family) if counts[2] else counts
+        for target in ("xcup", "ecp5"):
+            counts = cells_of(sources, target)
+            plain = cells_of(sources, target, "-nodsp") if counts[2] else counts
             found += [" / ".join(f"{n:,}" for n in counts), f"{plain[0]:,}"]
         found += [gates(sources, self.liberty, self.delay)] if self.liberty else []
         print(f"{make.__name__} {arithmetic}: {' | '.join(found)}", flush=True)

@@ -9,9 +9,7 @@ $HWGEN_LIBERTY.
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 from amaranth.back import verilog
 from amaranth.lib import wiring
@@ -21,10 +19,12 @@ from hwgen.rtl.arith.approximate import ApproximateAdd, PartialSum
 from hwgen.rtl.arith.dot import Dot
 from hwgen.rtl.arith.fma import ApproximateFma, Fma
 from hwgen.rtl.arith.multiply import Multiplier
-from tests.yosys import gates, luts, synthesize
+from hwgen.synth import Options, run
+from hwgen.synth.library import fast_flow, find_liberty, gate_counts
+from hwgen.synth.yosys import whole
 
-XCUP = "synth_xilinx -family xcup -nodsp -noiopad -noclkbuf -nosrl -flatten"
-ECP5 = "synth_ecp5 -nodsp"
+XCUP = Options("xcup", whole=True, extra="-nodsp -nosrl")
+ECP5 = Options("ecp5", whole=True, extra="-nodsp")
 BF16, FP32 = parse("bf16"), parse("fp32")
 PSUM = Approximate(1, 2)
 
@@ -86,11 +86,7 @@ def _cell(value: int | None) -> str:
 def sizes() -> Iterator[list[str]]:
     """Rows: unit, LUTs of xcup, the goal, public RTL, LUTs of ecp5."""
     for name, make, goal, public in UNITS:
-        found = []
-        for flow, family in ((XCUP, "xcup"), (ECP5, "ecp5")):
-            with tempfile.TemporaryDirectory() as folder:
-                cells = synthesize(_text(make()), "unit", flow, Path(folder))
-            found.append(luts(cells, family))
+        found = [run(_text(make()), "unit", options).lut for options in (XCUP, ECP5)]
         yield [name, _cell(found[0]), _cell(goal), _cell(public), _cell(found[1])]
 
 
@@ -98,7 +94,7 @@ def normalization() -> Iterator[list[str]]:
     """Rows: unit, area and delay with exact normalization by leading zeros counted, by leading
     zeros anticipated and with approximate normalization; what that saves of the lesser of both, in
     area and in area times delay."""
-    liberty = os.environ["HWGEN_LIBERTY"]
+    library = find_liberty(os.environ["HWGEN_LIBERTY"])
     shape = PartialSum(PSUM, 0)
     units: tuple[tuple[str, Callable[[bool, bool], wiring.Component]], ...] = (
         ("adder", lambda *how: ApproximateAdd(shape, 0, how[0], False, how[1])),
@@ -111,8 +107,9 @@ def normalization() -> Iterator[list[str]]:
     for name, make in units:
         found = []
         for how in ((True, False), (True, True), (False, False)):
-            with tempfile.TemporaryDirectory() as folder:
-                found.append(gates(_text(make(*how)), "unit", liberty, Path(folder)))
+            cells, _ = whole(_text(make(*how)), "unit", fast_flow(library))
+            figures = gate_counts(cells, library)
+            found.append((figures["area_um2"], figures["delay_ps"]))
         *exact, (area, delay) = found
         least, best = min(a for a, _ in exact), min(a * d for a, d in exact)
         yield [

@@ -23,6 +23,7 @@ app = typer.Typer(
 NUMBER = re.compile("[0-9]{1,9}")
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
+Source = Annotated[Path, typer.Argument(metavar="MODEL.onnx|DIR")]
 Shapes = Annotated[
     list[str] | None, typer.Option("--shape", metavar="x=1,64", help="Shape of an input.")
 ]
@@ -118,7 +119,7 @@ def build(
 
 @app.command()
 def simulate(
-    source: Annotated[Path, typer.Argument(metavar="MODEL.onnx|DIR")],
+    source: Source,
     inputs: Annotated[Path, typer.Option(metavar="X.npz", help="Arrays by input name.")],
     engine: Annotated[str, typer.Option(help="fast or cocotb.")] = "fast",
     limit: Annotated[int | None, typer.Option(min=1, help="Samples to use.")] = None,
@@ -139,19 +140,12 @@ def simulate(
     stream: Stream = False,
 ) -> None:
     """Simulate the Verilog on real inputs and compare it with the golden model."""
-    from hwgen.design import Design
     from hwgen.emit.save import check_file, npz, write_file
     from hwgen.samples import accuracy, read_arrays
 
     if output is not None:
         check_file(output)
-    if source.is_dir():
-        given = (config, cycles, macs, arith, calibrate)
-        if any(v is not None for v in given) or set_ or shape or stream:
-            raise ConfigError(f"{source} is a built design: give options to `hwgen build`")
-        design = Design.load(source)
-    else:
-        design = _compiled(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
+    design = _design(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
     arrays, labels = read_arrays(inputs, [port.name for port in design.graph.inputs], limit)
     result = design.simulate(arrays, engine=engine, stall=stall, wave=wave)
     samples = len(next(iter(result.outputs.values())))
@@ -168,6 +162,54 @@ def simulate(
         print(f"hardware and golden model differ: {result.mismatch}")
         raise typer.Exit(1)
     print("hardware equals the golden model")
+
+
+@app.command()
+def synth(
+    source: Source,
+    target: Annotated[
+        str | None,
+        typer.Option(help="ecp5, ice40, gowin, nexus, xc7, xcup (or xilinx), or asic: gates."),
+    ] = None,
+    device: Annotated[str | None, typer.Option(help="A chip of the target.")] = None,
+    liberty: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Cell library of gates.")
+    ] = None,
+    delay: Annotated[
+        int | None, typer.Option(metavar="PS", help="Longest path to size gates for.")
+    ] = None,
+    whole: Annotated[bool, typer.Option("--whole", help="The design flat, not by nodes.")] = False,
+    place: Annotated[bool, typer.Option("--place", help="Place and route too.")] = False,
+    limit: Annotated[
+        float | None, typer.Option(metavar="S", help="Seconds for place and route.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,
+    config: ConfigFile = None,
+    cycles: Cycles = None,
+    macs: Macs = None,
+    set_: Sets = None,
+    shape: Shapes = None,
+    arith: Arith = None,
+    calibrate: Calibrate = None,
+    stream: Stream = False,
+) -> None:
+    """Synthesize a design node by node: what it takes of an FPGA, or in gates."""
+    from hwgen.synth import GATES, Options
+    from hwgen.terminal import console, facts, figures_table, progress
+
+    target = target or (GATES if liberty else "ecp5")
+    how = (target, device, liberty, delay, whole, place, limit, jobs)
+    Options(*how).plan()  # what is wrong with these is said at once
+    design = _design(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
+    with progress() as report:
+        figures = design.synthesize(*how, progress=report)
+    if json:
+        print(figures.to_json())
+        return
+    console().print(figures_table(figures))
+    for line in facts(figures):
+        print(line)
 
 
 @app.command()
@@ -249,9 +291,9 @@ def doctor() -> None:
 
 
 def _console():
-    from rich.console import Console
+    from hwgen.terminal import console
 
-    return Console(width=None if sys.stdout.isatty() else 160)
+    return console()
 
 
 def _shapes(options: list[str] | None) -> dict[str, list[int]]:
@@ -262,6 +304,17 @@ def _shapes(options: list[str] | None) -> dict[str, list[int]]:
             raise ConfigError(f"--shape {option}: write it as NAME=1,64")
         shapes[name] = [int(d) for d in dims.split(",")]
     return shapes
+
+
+def _design(source: Path, *options):
+    """The design of a folder, or of a model and a command's options."""
+    from hwgen.design import Design
+
+    if not source.is_dir():
+        return _compiled(source, *options)
+    if any(option not in (None, False, []) for option in options):
+        raise ConfigError(f"{source} is a built design: give options to `hwgen build`")
+    return Design.load(source)
 
 
 def _compiled(model: Path, config, cycles, macs, set_, shape, arith, calibrate, stream):

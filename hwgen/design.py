@@ -12,14 +12,15 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from hwgen import engines, golden
+from hwgen import engines, golden, synth
 from hwgen.config import Config
+from hwgen.cost.figures import Figures
 from hwgen.cost.schedule import interval, schedule
 from hwgen.cost.timing import timing
 from hwgen.emit.manifest import manifest
 from hwgen.emit.names import identifier
 from hwgen.emit.save import npz, save
-from hwgen.emit.top import top_ports
+from hwgen.emit.top import instances, top_ports
 from hwgen.emit.verilog import verilog
 from hwgen.engines.bench import bench_files
 from hwgen.errors import ConfigError, ModelError
@@ -32,6 +33,7 @@ from hwgen.golden.sequences import encode_sequences, split
 from hwgen.ir import Fork, Graph, Queue, Requantize, Resize
 from hwgen.passes.fold import multipliers
 from hwgen.passes.pipeline import lower
+from hwgen.synth import Progress, quiet
 
 MODEL, CONFIG, MANIFEST, VECTORS = "model.onnx", "config.toml", "manifest.json", "vectors.npz"
 
@@ -177,6 +179,42 @@ class Design:
     @property
     def _watchdog(self) -> int:
         return 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
+
+    def synthesize(
+        self,
+        target: str = "ecp5",
+        device: str | None = None,
+        liberty: str | Path | None = None,
+        delay: int | None = None,
+        whole: bool = False,
+        place: bool = False,
+        limit: float | None = None,
+        jobs: int | None = None,
+        progress: Progress = quiet,
+    ) -> Figures:
+        """What the Verilog takes of a target: of each node, and in sum.
+
+        `target`: a family of FPGAs, or "asic" for gates of the cell library `liberty`, sized for
+        paths of `delay` ps. `device`: a chip of the family. `whole`: the design flat, without
+        nodes. `place`: placed and routed too, in `limit` seconds. `jobs`: processes at once.
+        `progress`: called with what is being done, how many are done, and of how many.
+
+        Raises `ConfigError`, `ToolError`.
+        """
+        top = identifier(self.graph.name)
+        nodes = instances(self.graph)
+        names = {instance: node.name for instance, node in nodes.items()}
+        figures = synth.run(
+            self.sources,
+            top,
+            synth.Options(target, device, liberty, delay, whole, place, limit, jobs),
+            names,
+            progress,
+        )
+        cycles = self.predicted.nodes
+        parts = {n: replace(f, cycles=cycles.get(n)) for n, f in figures.nodes.items()}
+        predicted = self.predicted
+        return replace(figures, cycles=predicted.interval, latency=predicted.latency, nodes=parts)
 
     def session(self) -> engines.Session:
         """A simulation of a stream into which rows go one by one, each when it is known."""

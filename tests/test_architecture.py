@@ -16,13 +16,14 @@ PACKAGE = ROOT / "hwgen"
 # Each may import what stands in the rows above it, and nothing of its own row but itself.
 LAYERS = (
     ("errors",),
-    ("formats",),
+    ("formats", "cache"),
     ("ir",),
     ("frontend", "golden", "rtl", "cost", "config"),
     ("passes",),
-    ("emit",),
+    ("emit", "synth"),
     ("engines",),
     ("design", "doctor", "samples"),
+    ("energy", "terminal"),
     ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
@@ -32,9 +33,9 @@ ROOMS = {
     "find_libpython": {"engines"},
     "google": {"frontend"},  # protobuf
     "onnx": {"frontend", "design"},
-    "rich": {"cli"},
+    "rich": {"cli", "terminal"},
     "typer": {"cli"},
-    "numpy": {*LEVEL} - {"errors", "config", "doctor"},
+    "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal"},
 }
 DISTRIBUTIONS = {"google": "protobuf"}
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -35,11 +35,11 @@ import typer
 
 import hwgen
 from hwgen import errors
+from hwgen.cache import cache_folder
 from hwgen.cli import app
 from hwgen.config import Config, NodeConfig
 from hwgen.design import Predicted, Simulation, bundle_of
 from hwgen.engines import fast
-from hwgen.engines.tools import cache_folder
 from hwgen.frontend.lower import LOWER
 from hwgen.golden import EVAL
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hwgen.engines.tools import cache_folder
+from hwgen.cache import cache_folder
 from tests.command import snapshot, succeeds
 from tests.conftest import SHIPPED
 

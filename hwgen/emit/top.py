@@ -12,7 +12,7 @@ from amaranth.lib.wiring import In, Out
 
 from hwgen.emit.names import identifier, unique
 from hwgen.errors import HwgenError
-from hwgen.ir import Graph, Tensor
+from hwgen.ir import Graph, Node, Tensor
 from hwgen.rtl.axi import AxiSink, AxiSource, lane_bytes
 from hwgen.rtl.build import build, stream_names
 from hwgen.rtl.stream import shape_of
@@ -93,6 +93,12 @@ def top_ports(graph: Graph) -> tuple[list[Port], list[Port]]:
     )
 
 
+def instances(graph: Graph) -> dict[str, Node]:
+    """The nodes by what their instances in the top are called."""
+    taken: set[str] = set()
+    return {unique(identifier(node.name), taken): node for node in graph.nodes}
+
+
 class Top(wiring.Component):
     """All units of a graph. Clock `aclk`, synchronous reset `aresetn` (active low); `tlast_error`
     is sticky."""
@@ -123,7 +129,6 @@ class Top(wiring.Component):
             name: _stream(t, unique(identifier(name), taken))
             for name, t in self._graph.tensors.items()
         }
-        instances: set[str] = set()
         errors = []
         for port, source in zip(self._inputs, self._graph.inputs, strict=True):
             unit = AxiSink(port.tensor, source.ends is not None)
@@ -133,12 +138,12 @@ class Top(wiring.Component):
             joined = {"o": streams[source.tensor]}
             joined |= {"ends": streams[source.ends]} if source.ends else {}
             self._instance(m, unit, f"{port.prefix}in", joined, others)
-        for node in self._graph.nodes:
+        for name, node in instances(self._graph).items():
             unit = build(node, self._graph)
             names = [*stream_names(unit, "i"), *stream_names(unit, "o")]
             tensors = [streams[tensor] for tensor in (*node.inputs, *node.outputs)]
             joined = dict(zip(names, tensors, strict=True))
-            self._instance(m, unit, unique(identifier(node.name), instances), joined, {})
+            self._instance(m, unit, name, joined, {})
         for port, sink in zip(self._outputs, self._graph.outputs, strict=True):
             unit = AxiSource(port.tensor, sink.ends is not None)
             joined = {"i": streams[sink.tensor]}

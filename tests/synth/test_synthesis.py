@@ -9,20 +9,21 @@ import numpy as np
 import pytest
 
 import hwgen
+from hwgen.synth.targets import TARGETS
+from hwgen.synth.yosys import Flow, whole
 from tests.conftest import SHIPPED
 from tests.qdq import Builder
-from tests.yosys import ECP5, XCUP, luts, route, synthesize
 
 pytestmark = pytest.mark.synth
 
 
-def test_small_mlp(tmp_path: Path) -> None:
+def test_small_mlp() -> None:
     """64-32-32-10 at about 2,000 cycles: at most 1,000 LUTs and 3 DSPs."""
     design = hwgen.compile(SHIPPED / "digits_mlp.onnx", cycles=2048)
-    cells = synthesize(design.sources, design.config.name, XCUP, tmp_path)
-    assert design.predicted.interval <= 2048
-    assert luts(cells, "xilinx") <= 1000
-    assert cells["DSP48E2"] <= 3
+    figures = design.synthesize("xcup", whole=True)
+    assert figures.cycles <= 2048
+    assert figures.lut <= 1000
+    assert figures.dsp <= 3
 
 
 def small_cnn() -> Path:
@@ -31,14 +32,11 @@ def small_cnn() -> Path:
     return next(folder.glob("d02_*qdq*.onnx"), SHIPPED / "digits_cnn.onnx")
 
 
-def test_clock(tmp_path: Path) -> None:
+def test_clock() -> None:
     """A CNN folded to under 8,000 LUTs reaches 100 MHz on an ECP5-85F."""
-    design = hwgen.compile(small_cnn(), cycles=4608)
-    cells = synthesize(
-        design.sources, design.config.name, ECP5, tmp_path, "write_json netlist.json"
-    )
-    assert luts(cells, "ecp5") < 8000
-    assert route(tmp_path) >= 100
+    figures = hwgen.compile(small_cnn(), cycles=4608).synthesize("ecp5", whole=True, place=True)
+    assert figures.lut < 8000
+    assert figures.fmax_mhz >= 100
 
 
 @pytest.fixture(scope="module")
@@ -54,12 +52,16 @@ def memories() -> hwgen.Design:
 
 
 @pytest.mark.parametrize(
-    ("flow", "block", "shallow"),
-    [(ECP5, ("DP16KD",), ("TRELLIS_DPR16X4", "LUT4")), (XCUP, ("RAMB18E2", "RAMB36E2"), ("LUT6",))],
+    ("target", "block", "shallow"),
+    [
+        ("ecp5", ("DP16KD",), ("TRELLIS_DPR16X4", "LUT4")),
+        ("xcup", ("RAMB18E2", "RAMB36E2"), ("LUT6",)),
+    ],
 )
-def test_memories(memories: hwgen.Design, flow: str, block, shallow, tmp_path: Path) -> None:
+def test_memories(memories: hwgen.Design, target: str, block, shallow) -> None:
     """Deep weight memories become block RAMs, shallow ones lookup tables."""
-    cells = synthesize(memories.sources, memories.config.name, flow, tmp_path)
+    flow = Flow((f"{TARGETS[target].flow} -top TOP",))
+    cells = whole(memories.sources, memories.config.name, flow)[0].cells
     depths = [np.size(n.weight) for n in memories.graph.nodes if hasattr(n, "weight")]
     deep = sum(depth * 8 >= 1 << 11 for depth in depths)
     assert deep <= sum(cells.get(kind, 0) for kind in block) <= 2 * deep + 2

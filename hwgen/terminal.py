@@ -1,0 +1,84 @@
+"""Tables and progress on the terminal."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from hwgen.cost.figures import Figures
+
+WHAT = "{task.description}"
+WIDTH = 160  # where the output is no terminal
+# Columns of a table of figures: title, field, decimals.
+COLUMNS = (
+    ("LUT", "lut", 0),
+    ("FF", "ff", 0),
+    ("DSP", "dsp", 0),
+    ("BRAM", "bram", 0),
+    ("area um2", "area_um2", 0),
+    ("delay ps", "delay_ps", 0),
+    ("energy nJ", "energy_nj", 3),
+)
+
+
+def console() -> Console:
+    """For standard output."""
+    return Console(width=None if sys.stdout.isatty() else WIDTH)
+
+
+def figures_table(figures: Figures) -> Table:
+    """A row for each node, and the design below; of the columns that anything is known in."""
+    rows = {**figures.nodes, "design": figures}
+    known = [c for c in COLUMNS if any(getattr(f, c[1]) is not None for f in rows.values())]
+    table = Table("node")
+    for title, _, _ in known:
+        table.add_column(title, justify="right")
+    for name, row in rows.items():
+        if row is figures and figures.nodes:
+            table.add_section()
+        table.add_row(escape(name), *(_cell(getattr(row, c[1]), c[2]) for c in known))
+    return table
+
+
+def _cell(value: float | None, decimals: int) -> str:
+    return "" if value is None else f"{value:,.{decimals}f}"
+
+
+def facts(figures: Figures) -> Iterator[str]:
+    """What of a design no table shows, in lines."""
+    if figures.cycles is not None:
+        yield f"cycles: {figures.cycles:,}, latency {figures.latency:,}"
+    if figures.fmax_mhz is not None:
+        yield f"clock: {figures.fmax_mhz:.1f} MHz"
+    if figures.utilisation:
+        used = (f"{k} {u:,} of {n:,}" for k, (u, n) in figures.utilisation.items())
+        yield f"utilisation: {', '.join(used)}"
+    yield f"{figures.level} for {figures.target}: {figures.source}"
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str, int, int], None]]:
+    """A bar on standard error while something long runs, where that is a terminal; yields what
+    reports (what, done, of); of 0 is a step of unknown length."""
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    shown = Console(stderr=True)
+    bar = Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
+    with bar:
+        task = bar.add_task("")
+
+        def report(what: str, done: int, total: int) -> None:
+            text = escape(what if len(what) < 60 else f"{what[:57]}...")
+            bar.update(task, description=text, completed=done, total=total or None)
+
+        yield report
