@@ -24,16 +24,18 @@ from hwgen.engines import fast
 from hwgen.formats import Float, encode
 from hwgen.ir import Attention, Graph
 from hwgen.rtl.build import build
+from hwgen.synth import TARGETS
+from hwgen.synth.yosys import Flow, whole
 from tests.rtl.attention_graphs import sliding
 from tests.verilog import lines, memory_bits
-from tests.yosys import luts, synthesize
 
 DEPTH = 64  # elements of the head
 LANES = 16  # keys at once, where sizes are compared
+# Not flat: a lane is synthesized once.
+FLOW = Flow(("synth_xilinx -family xcup -noiopad -noclkbuf -top TOP",))
 LENGTHS = [128 << k for k in range(8)]
 WINDOWS = [16 << k for k in range(6)]
 SIMULATED = 1024  # longer sequences are not simulated
-FLOW = "synth_xilinx -family xcup -noiopad -noclkbuf"  # not flat: a lane is synthesized once
 PICTURE = Path(__file__).parent.parent / "docs" / "attention_scaling.svg"
 
 
@@ -62,14 +64,8 @@ def simulated(graph: Graph) -> int:
 
 def cells(sources: dict[str, str]) -> dict[str, int]:
     """What Yosys makes of a unit for a Xilinx UltraScale+."""
-    with tempfile.TemporaryDirectory() as folder:
-        found = synthesize(sources, "attention", FLOW, Path(folder))
-    return {
-        "LUT": luts(found, "xilinx"),
-        "FF": sum(n for cell, n in found.items() if cell.startswith("FD")),
-        "DSP": found.get("DSP48E2", 0),
-        "BRAM": sum(n for cell, n in found.items() if cell.startswith("RAMB")),
-    }
+    found, _ = whole(sources, "attention", FLOW)
+    return TARGETS["xcup"].counts(found.cells)
 
 
 # --- scaling -------------------------------------------------------------------------------------
@@ -95,7 +91,7 @@ def scaling() -> Iterator[list[int]]:
             simulated(graph) if rows <= SIMULATED else 0,
             memory_bits(sources, "attention"),
             memory_bits(verilog(graph), graph.name),
-            *(found["LUT"], found["BRAM"], *naive(rows)),
+            *(found["lut"], found["bram"], *naive(rows)),
         ]
 
 

@@ -154,10 +154,10 @@ def _batch(batch: Mapping[str, Part], flow: Flow, keys: Mapping[str, Mapping[str
 
 def _commands(flow: Flow, files: str, top: str, modules: Sequence[str]) -> list[str]:
     keep = f"setattr -mod -set keep_hierarchy 1 {' '.join(modules)}"
+    first = [f"read_verilog {files}", *([keep] if top == BATCH else [])]
+    first += [command.replace("TOP", top) for command in flow.commands]
     return [
-        f"read_verilog {files}",
-        *([keep] if top == BATCH else []),
-        *(command.replace("TOP", top) for command in flow.commands),
+        *(f"tee -a yosys.log {command}" for command in first),
         *(
             f"tee -q -o {k}.log {flow.each.replace('MODULE', module)}"
             for k, module in enumerate(modules)
