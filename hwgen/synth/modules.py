@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from hwgen.errors import ToolError
 
-MODULE = re.compile(r"^module +\\?([\w$]+).*?^endmodule$", re.MULTILINE | re.DOTALL)
-WORD = re.compile(r"[\w$]+")
+MODULE = re.compile(r"^module +\\?([^\s(;]+).*?^endmodule$", re.MULTILINE | re.DOTALL)
+WORD = re.compile(r"[\w$.]+")  # names of parts of units have dots
 INSTANCE = re.compile(r"^  ([A-Za-z_]\w*) \\?([\w$]+) +\($", re.MULTILINE)  # of a unit
 FILE = re.compile(r'"([^"\s]+\.hex)"')
 # Yosys counts these through all modules: one more would change the text of all that follow.

@@ -21,6 +21,7 @@ from hwgen.synth.yosys import Progress, quiet
 LIMIT = 1800  # seconds
 FREQUENCY = 100  # MHz, what the router aims at
 USED = re.compile(r"^Info:\s+(\w+): +(\d+)/ *(\d+) +\d+%", re.MULTILINE)
+PLACELESS = {"DUMMY_CELL"}  # Gowin's, of which there is none
 STEP = re.compile(r"Info: (Pack|Plac|Running|Routing|Creating|Setting|.*[Rr]outer)")
 REPORT, LOG = "report.json", "nextpnr.log"
 
@@ -142,6 +143,8 @@ def _run(target: Target, command: list[str], folder: Path, limit: float, progres
     try:
         for line in process.stdout:
             lines.append(line)
+            if not line.strip() and _over("".join(lines)):
+                process.kill()  # it would try for long
             if STEP.match(line):
                 progress(line.removeprefix("Info: ").strip().rstrip(".:"), 0, 0)
         status = process.wait()
@@ -160,10 +163,15 @@ def _run(target: Target, command: list[str], folder: Path, limit: float, progres
     return "".join(lines)
 
 
+def _over(log: str) -> dict[str, tuple[int, int]]:
+    """What a log says there is too little of: (used, there are)."""
+    found = {kind: (int(used), int(there)) for kind, used, there in USED.findall(log)}
+    return {k: (used, n) for k, (used, n) in found.items() if used > n and k not in PLACELESS}
+
+
 def _explain(log: str, device: str) -> ToolError:
     """What a failed run's log says: too large, or something else."""
-    used = {kind: (int(u), int(there)) for kind, u, there in USED.findall(log)}
-    if over := {kind: pair for kind, pair in used.items() if pair[0] > pair[1]}:
+    if over := _over(log):
         excess = (f"{kind} {u:,} of {n:,}, {u - n:,} too many" for kind, (u, n) in over.items())
         message = f"the design does not fit {device}: {'; '.join(excess)}"
         return DoesNotFitError(device, over, message)

@@ -16,6 +16,9 @@ from hwgen.synth.targets import GATES, Target, target_named
 from hwgen.synth.yosys import Cells, Flow, Progress, quiet
 
 GLUE = "(glue)"  # what joins the units
+# Picoseconds that ABC maps a unit's paths for, at most. Without, it spends lookup tables to make
+# every path as short as can be; in a flat design only the slowest path is worth that.
+RELAXED = "scratchpad -set abc9.D 10000"
 # What folding changes, of the resources that nextpnr names.
 KINDS = (
     ("dsp", ("MULT", "DSP", "PREADD", "REG18")),
@@ -26,10 +29,12 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How to synthesize for a target, and to count: arguments of `Figures` from cells."""
+    """How to synthesize for a target, flat and `apart`, and to count: arguments of `Figures` from
+    cells."""
 
     target: str
     flow: Flow
+    apart: Flow
     source: str
     count: Callable[[Cells], dict]
 
@@ -71,8 +76,9 @@ class Options:
         _, chip = family.device(self.device)
         flow = " ".join(filter(None, (family.flow, chip and chip.flow, self.extra)))
         source = f"Yosys {yosys.version()}, {flow}"
-        commands = Flow((f"{flow} -top TOP",))
-        return Plan(family.name, commands, source, lambda c: family.counts(c.cells))
+        whole = f"{flow} -top TOP"
+        flows = Flow((whole,)), Flow((RELAXED, whole))
+        return Plan(family.name, *flows, source, lambda c: family.counts(c.cells))
 
     def _gates(self) -> Plan:
         if self.device is not None or self.place:
@@ -80,7 +86,8 @@ class Options:
         version, library = yosys.version(), find_liberty(self.liberty)
         aim = DELAY if self.delay is None else self.delay
         source = f"Yosys {version}, ABC aiming at {aim} ps, library {library.name}"
-        return Plan(GATES, gate_flow(library, aim), source, lambda c: gate_counts(c, library))
+        flow = gate_flow(library, aim)
+        return Plan(GATES, flow, flow, source, lambda c: gate_counts(c, library))
 
 
 def run(
@@ -117,7 +124,7 @@ def _apart(
     design = split(sources, top)
     called = {module: names.get(i, i) for i, module in design.instances.items()}
     units = {called[module]: unit for module, unit in design.units.items()}
-    found = yosys.parts({**units, GLUE: design.glue}, plan.flow, jobs, progress)
+    found = yosys.parts({**units, GLUE: design.glue}, plan.apart, jobs, progress)
     kinds = {name: plan.figures(cells) for name, cells in found.items()}
     order = sorted(design.instances, key=lambda i: [*names, i].index(i))
     nodes = {names.get(i, i): kinds[called[design.instances[i]]] for i in order}

@@ -23,7 +23,7 @@ Progress = Callable[[str, int, int], None]  # what, done, of
 BATCH = "hwgen_batch"
 LIBRARY = "library.lib"
 CELLS, NETLIST = "cells.json", "netlist.json"
-TOGETHER = 12  # modules in one process at most: reading a family's cells takes as long as a few
+TOGETHER = 10  # modules in one process at most: reading a family's cells takes as long as a few
 
 
 def quiet(_what: str, _done: int, _total: int) -> None:
@@ -101,13 +101,14 @@ def parts(
 ) -> dict[str, Cells]:
     """The cells of each part. What is not in the cache is synthesized, `jobs` processes at once.
 
-    Modules that share a process keep their hierarchy, so that each becomes what it would alone.
+    Modules that share a process keep their hierarchy, so that each becomes what it would alone, but
+    for a few lookup tables: some passes go by the order in which names came up.
     """
     version()
     keys = {name: _part_key(part, flow) for name, part in wanted.items()}
     missing = {name: part for name, part in wanted.items() if not place(keys[name]).is_dir()}
     jobs = jobs or cpu_count() or 1
-    batches = _batches(missing, jobs)
+    batches = _batches(missing)
     done = len(wanted) - len(missing)
     progress("", done, len(wanted))
     with ThreadPoolExecutor(jobs) as pool:
@@ -123,9 +124,10 @@ def parts(
     return {name: _read(place(key)) for name, key in keys.items()}
 
 
-def _batches(missing: Mapping[str, Part], jobs: int) -> list[dict[str, Part]]:
-    """Modules in groups of about the same length of text, the longest first."""
-    count = max(min(jobs, len(missing)), -(-len(missing) // TOGETHER))
+def _batches(missing: Mapping[str, Part]) -> list[dict[str, Part]]:
+    """Modules in groups of about the same length of text, the longest first; the same groups on
+    any machine."""
+    count = -(-len(missing) // TOGETHER)
     batches: list[dict[str, Part]] = [{} for _ in range(count)]
     sizes = [0] * count
     for name, part in sorted(missing.items(), key=lambda item: -item[1].size):

@@ -28,9 +28,9 @@ endmodule
 def multipliers(count: int) -> dict[str, str]:
     names = [f"y{k}" for k in range(count)]
     units = "".join(
-        f"  unit u{k} (\n    .clk(clk), .x(x + 18'd{k}), .y(y{k})\n  );\n" for k in range(count)
+        f"  unit u{k} (\n    .clk(clk), .x(x ^ 18'd{k}), .y(y{k})\n  );\n" for k in range(count)
     )
-    text = TEXT.replace("INSTANCES", ", ".join(names)).replace("SUM", " ^ ".join(names))
+    text = TEXT.replace("INSTANCES", ", ".join(names)).replace("SUM", " | ".join(names))
     return {"top.v": text.replace("UNITS", units)}
 
 

@@ -14,7 +14,7 @@ from hwgen.emit.names import identifier
 from hwgen.errors import ConfigError, ToolError
 from hwgen.synth import TARGETS, Options, run, yosys
 from hwgen.synth.modules import split
-from hwgen.synth.run import GLUE
+from hwgen.synth.run import GLUE, RELAXED
 from tests.conftest import SHIPPED
 from tests.gates import TINY
 from tests.small import good, write
@@ -56,21 +56,35 @@ def synthesized(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_a_node_is_what_yosys_makes_of_its_module(
     design: hwgen.Design, figures: Figures, tmp_path: Path
 ) -> None:
-    """Beside others in one process it becomes what it would alone."""
+    """Beside others in one process it becomes what it would alone, but for a few lookup tables."""
     parts = split(design.sources, design.config.name)
     unit = parts.units[parts.instances[identifier("/2/Gemm.requantize")]]
     (tmp_path / "unit.v").write_text("\n".join(unit.modules))
     flow = f"synth_ecp5 -top {unit.module}"
-    yosys.run_yosys(["read_verilog unit.v", flow, "tee -q -o stat.json stat -json"], tmp_path)
+    yosys.run_yosys(
+        ["read_verilog unit.v", RELAXED, flow, "tee -q -o stat.json stat -json"], tmp_path
+    )
     cells = json.loads((tmp_path / "stat.json").read_text())["design"]["num_cells_by_type"]
     found = figures.nodes["/2/Gemm.requantize"]
-    assert found.lut == cells["LUT4"] + 2 * cells["CCU2C"] > 100
+    assert found.lut == pytest.approx(cells["LUT4"] + 2 * cells["CCU2C"], rel=0.05)
     assert (found.ff, found.dsp, found.bram) == (cells["TRELLIS_FF"], 0, 0)
+
+
+def test_names_with_dots() -> None:
+    """A unit's own parts, such as a queue's memory, are its own."""
+    inner = "module \\a.memory (o); output o; assign o = 1'h0; endmodule"
+    unit = "module a(o);\n  output o;\n  \\a.memory  memory (\n    .o(o)\n  );\nendmodule"
+    top = "module t(o);\n  output o;\n  a a (\n    .o(o)\n  );\nendmodule"
+    inner = inner.replace("; ", ";\n")
+    parts = split({"t.v": f"{inner}\n{unit}\n{top}\n"}, "t")
+    assert parts.instances == {"a": "a"}
+    assert parts.units["a"].modules == (unit, inner)
+    assert parts.glue.modules[0] == top.replace("  a a", "  a_box a")
 
 
 def test_nodes_and_their_sum(design: hwgen.Design, figures: Figures) -> None:
     """Every node of the graph is there, and the design is their sum; flat it has the same blocks,
-    registers within 5 % and lookup tables within 15 %."""
+    registers within 1 % and lookup tables within 10 %."""
     assert {n.name for n in design.graph.nodes} | {GLUE} <= set(figures.nodes)
     assert figures.nodes["/0/Gemm"].cycles == 2048 == figures.cycles
     assert figures.nodes["/0/Gemm"].dsp == 1
@@ -78,8 +92,8 @@ def test_nodes_and_their_sum(design: hwgen.Design, figures: Figures) -> None:
         assert getattr(figures, kind) == sum(getattr(f, kind) for f in figures.nodes.values())
     whole = design.synthesize("ecp5", whole=True)
     assert (whole.dsp, whole.bram, whole.nodes) == (figures.dsp, figures.bram, {})
-    assert whole.ff == pytest.approx(figures.ff, rel=0.05)
-    assert whole.lut == pytest.approx(figures.lut, rel=0.15)
+    assert whole.ff == pytest.approx(figures.ff, rel=0.01)
+    assert whole.lut == pytest.approx(figures.lut, rel=0.1)
 
 
 def test_only_what_changed_is_synthesized_anew(
