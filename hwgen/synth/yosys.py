@@ -74,7 +74,8 @@ def run_yosys(commands: Sequence[str], folder: Path, library: Path | None = None
         [sys.executable, "-c", script], cwd=folder, capture_output=True, text=True, check=False
     )
     if run.returncode:
-        lines = [line for line in (run.stdout + run.stderr).splitlines() if line.strip()]
+        logs = [path.read_text() for path in sorted(folder.glob("*.log"))]
+        lines = [x for x in "\n".join([run.stdout, run.stderr, *logs]).splitlines() if x.strip()]
         wrong = next((line for line in lines if "ERROR" in line), lines[-1] if lines else "killed")
         raise ToolError(f"Yosys failed: {wrong.removeprefix('ERROR: ')}")
     return run.stdout
@@ -156,10 +157,13 @@ def _batch(batch: Mapping[str, Part], flow: Flow, keys: Mapping[str, Mapping[str
 
 def _commands(flow: Flow, files: str, top: str, modules: Sequence[str]) -> list[str]:
     keep = f"setattr -mod -set keep_hierarchy 1 {' '.join(modules)}"
-    first = [f"read_verilog {files}", *([keep] if top == BATCH else [])]
-    first += [command.replace("TOP", top) for command in flow.commands]
+    common = [
+        f"read_verilog {files}",
+        *([keep] if top == BATCH else []),
+        *(command.replace("TOP", top) for command in flow.commands),
+    ]
     return [
-        *(f"tee -a yosys.log {command}" for command in first),
+        *(f"tee -a yosys.log {command}" for command in common),
         *(
             f"tee -q -o {k}.log {flow.each.replace('MODULE', module)}"
             for k, module in enumerate(modules)
