@@ -12,7 +12,8 @@ from hwgen.errors import ConfigError, ModelError
 from hwgen.formats import Arithmetic, Block, Float, Format, Int, decode, default_accumulator, encode
 from hwgen.formats.float import NAMED
 from hwgen.frontend import blocks
-from hwgen.frontend.context import Context, sample_shape
+from hwgen.frontend.context import Context
+from hwgen.frontend.layout import sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import Codes, Numbers, Real, Stream, Term, exact, uniform

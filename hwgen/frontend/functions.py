@@ -16,7 +16,8 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import ROUND, Float, Int, decode, encode
-from hwgen.frontend.context import Context, sample_shape
+from hwgen.frontend.context import Context
+from hwgen.frontend.layout import sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.normalize_form import curve_form
 from hwgen.frontend.target import Target

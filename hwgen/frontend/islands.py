@@ -9,8 +9,9 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import Float
-from hwgen.frontend.context import CARRIER, Context, sample_shape
+from hwgen.frontend.context import CARRIER, Context
 from hwgen.frontend.functions import few
+from hwgen.frontend.layout import sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.values import Mapped, Real, Value

@@ -10,11 +10,12 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import int_holding
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import Context, numbers, one_term
+from hwgen.frontend.context import Context
 from hwgen.frontend.floats import floating
 from hwgen.frontend.functions import few
 from hwgen.frontend.islands import MOST_BITS, same, settled
 from hwgen.frontend.node import Node
+from hwgen.frontend.operands import numbers, one_term
 from hwgen.frontend.ops_functions import combined, mapped
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.rotate import rotation

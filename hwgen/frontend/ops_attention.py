@@ -13,11 +13,11 @@ from hwgen.formats import Arithmetic, Float, decode
 from hwgen.frontend import ops_arithmetic, ops_layers, ops_layout
 from hwgen.frontend.attention_form import Operand, masked_form, note
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import numbers, one_term
 from hwgen.frontend.floats import arithmetic_of
 from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.normalize_form import softmax_form
+from hwgen.frontend.operands import numbers, one_term
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     LOWEST,

@@ -8,8 +8,8 @@ import numpy as np
 
 from hwgen.errors import ConfigError, ModelError
 from hwgen.formats import Block, Float, Int, decode, encode, parse
-from hwgen.frontend.context import one_term
 from hwgen.frontend.node import Node
+from hwgen.frontend.operands import one_term
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (

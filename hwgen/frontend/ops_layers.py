@@ -10,9 +10,9 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import Block, Float, int_holding
 from hwgen.frontend.blocks import block_of, operand
-from hwgen.frontend.context import numbers, one_term, weights
 from hwgen.frontend.floats import linear
 from hwgen.frontend.node import Node
+from hwgen.frontend.operands import numbers, one_term, weights
 from hwgen.frontend.ops_arithmetic import fitting
 from hwgen.frontend.scales import Whole, check_sums, whole
 from hwgen.frontend.values import (

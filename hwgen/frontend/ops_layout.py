@@ -12,8 +12,9 @@ from onnx import helper
 from hwgen.errors import ModelError
 from hwgen.frontend import embed
 from hwgen.frontend.constants import check_elements, scalar_list
-from hwgen.frontend.context import one_term, sample_shape
+from hwgen.frontend.layout import sample_shape
 from hwgen.frontend.node import Node
+from hwgen.frontend.operands import one_term
 from hwgen.frontend.ops_quantize import join
 from hwgen.frontend.values import (
     Codes,

@@ -6,10 +6,10 @@ import numpy as np
 
 from hwgen.errors import ModelError
 from hwgen.formats import Float
-from hwgen.frontend.context import one_term
 from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
 from hwgen.frontend.normalize_form import normalize_form
+from hwgen.frontend.operands import one_term
 from hwgen.frontend.ops_quantize import to_codes
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (

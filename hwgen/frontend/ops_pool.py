@@ -7,10 +7,10 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.formats import Float
 from hwgen.frontend.constants import scalar_list
-from hwgen.frontend.context import one_term
 from hwgen.frontend.floats import linear, ones
 from hwgen.frontend.islands import settled
 from hwgen.frontend.node import Node
+from hwgen.frontend.operands import one_term
 from hwgen.frontend.values import Codes, Real, Stream, Term, Value, exact
 from hwgen.frontend.windows import pair, placed, sliding
 from hwgen.ir import Pool, Reduce, Window

@@ -11,10 +11,12 @@ from onnx import TensorProto
 from hwgen.errors import ModelError
 from hwgen.formats import Float, Int
 from hwgen.formats.float import NAMED
-from hwgen.frontend.context import Context, one_term, sample_shape
+from hwgen.frontend.context import Context
 from hwgen.frontend.floats import add, convert, floating
 from hwgen.frontend.functions import quantized
+from hwgen.frontend.layout import sample_shape
 from hwgen.frontend.node import Node
+from hwgen.frontend.operands import one_term
 from hwgen.frontend.rotate import rotated, rotation
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import (

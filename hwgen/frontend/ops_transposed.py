@@ -10,8 +10,8 @@ import numpy as np
 from hwgen.errors import ModelError
 from hwgen.frontend.blocks import operand
 from hwgen.frontend.constants import check_elements
-from hwgen.frontend.context import weights
 from hwgen.frontend.node import Node
+from hwgen.frontend.operands import weights
 from hwgen.frontend.ops_layers import conv, per_output
 from hwgen.frontend.values import Numbers, Value, rearrange
 

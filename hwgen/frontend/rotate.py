@@ -7,7 +7,8 @@ from fractions import Fraction
 import numpy as np
 
 from hwgen.errors import ModelError
-from hwgen.frontend.context import Context, sample_shape
+from hwgen.frontend.context import Context
+from hwgen.frontend.layout import sample_shape
 from hwgen.frontend.node import Node
 from hwgen.frontend.target import Target
 from hwgen.frontend.values import Codes, Real, Stream
