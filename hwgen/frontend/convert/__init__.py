@@ -111,7 +111,7 @@ def _seen(editor: Editor, plan: Plan, options: Options, arrays: Arrays | None) -
     """What calibration sees of the tensors whose scale depends on it."""
     wanted = [(d.anchor, d.spec) for d in plan.demands] + plan.results
     names = dict.fromkeys(name for name, spec in wanted if spec.calibrated)
-    specs = {str(spec.fmt) for _, spec in wanted if spec.calibrated}
+    specs = {"fixed-point" if s.carrier else str(s.fmt) for _, s in wanted if s.calibrated}
     if not names:
         return {}
     mixed = len({spec for _, spec in wanted}) > 1
