@@ -3,6 +3,7 @@ counterpart of hwgen.rtl in parts."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 
@@ -20,7 +21,7 @@ from hwgen.cost.features_attention import attention
 from hwgen.cost.features_memory import banks
 from hwgen.cost.features_rows import normalize, rotate, softmax
 from hwgen.cost.features_scale import add, requantize, thresholds
-from hwgen.cost.parts import Parts, bits_of
+from hwgen.cost.parts import Parts, bits_of, distinct_bits
 from hwgen.cost.technology import Technology
 from hwgen.ir import (
     Add,
@@ -82,7 +83,7 @@ def window(p: Parts, node: Window, x: Tensor, y: Tensor) -> None:
     p.add("logic", 2 * held * min(odd, 1 << bits_of(rows)) / 2)
     p.counter(rows)
     p.counter(node.repeat)
-    p.register(address)  # the base
+    p.register(address - _zeros(node, x, depth, across))  # the base
     p.add("add", address)
     p.add("choose", 2 * address)
     if wraps:
@@ -104,19 +105,64 @@ def window(p: Parts, node: Window, x: Tensor, y: Tensor) -> None:
     inside = _insides(node)
     p.add("logic", inside)
     taps = node.taps
-    offsets = address if groups > 1 else 0
-    p.register(offsets + address, taps)
-    p.add("logic", offsets * groups / 8, taps)
+    p.register(address, taps)
+    offsets, crossing = _taps(node, depth, across)
+    p.register(offsets)
+    p.add("logic", offsets * max(1, groups / 8))
     p.add("add", address, taps if groups > 1 or taps > 1 else 1)
     if wraps:
         p.add("compare", address, taps)
         p.add("add", address, taps)
         p.add("choose", address, taps)
-    padded = any(node.pads)
-    p.register(3 * padded, taps)
-    p.add("logic", groups / 2 * padded, taps)
+    p.register(3, crossing)
+    p.add("logic", groups / 2, crossing)
     p.memory(depth, bits, taps)
-    p.add("choose", bits * taps * padded)
+    p.add("choose", bits * crossing)
+
+
+def _zeros(node: Window, x: Tensor, depth: int, across: int) -> int:
+    """Low bits that are 0 in every address where a window begins."""
+    if node.wide:
+        steps = [across]
+    else:
+        pixel, blocks = across // node.image[1], node.blocks
+        columns, rows = node.output_image[1] > 1, node.output_image[0] > 1
+        steps = [-(-node.block // x.lanes) * (blocks > 1), node.stride[1] * pixel * columns]
+        steps += [node.stride[0] * across * rows, node.image[0] * across]
+        steps.append(node.pads[0] * across + node.pads[1] * pixel)
+    common = math.gcd(depth, *steps)
+    return (common & -common).bit_length() - 1
+
+
+def _taps(node: Window, depth: int, across: int) -> tuple[int, int]:
+    """(bits of the offsets of all taps that differ, taps that may lie outside the image)."""
+    pixel = across // node.image[1]
+    outside = _outside(node)
+    offsets, crossing = [], 0
+    for lane in range(node.taps):
+        places = [
+            min(first + lane, node.positions - 1) for first in range(0, node.positions, node.taps)
+        ]
+        at = [divmod(place, node.kernel[1]) for place in places]
+        offsets.append(
+            [
+                (ky * node.dilation[0] * across + kx * node.dilation[1] * pixel) % depth
+                for ky, kx in at
+            ]
+        )
+        crossing += any(outside[0][ky] or outside[1][kx] for ky, kx in at)
+    return distinct_bits(np.array(offsets).T, bits_of(depth)), crossing
+
+
+def _outside(node: Window) -> tuple[list[bool], list[bool]]:
+    """Of each kernel row and column, whether it may lie outside the image."""
+    found = []
+    for axis in (0, 1):
+        size, before = node.image[axis], node.pads[axis]
+        last = (node.output_image[axis] - 1) * node.stride[axis]
+        places = [k * node.dilation[axis] - before for k in range(node.kernel[axis])]
+        found.append([at < 0 or last + at >= size for at in places])
+    return found[0], found[1]
 
 
 def _insides(node: Window) -> int:
@@ -150,6 +196,9 @@ def _wide_reader(p: Parts, node: Window, x: Tensor, depth: int, across: int) -> 
     flags = bits_of(len(residues)) + inside + min(rows_inside, kh)
     p.register(3 * flags)
     p.add("logic", (inside + words * column) * max(1, bits_of(groups) - 3) + 2 * rows_inside)
+    at = [[start // node.columns + n for start in starts] for n in range(words)]
+    held = {tuple(w if 0 <= w < across else 0 for w in row) for row in at}
+    words = len(held)  # what reads the same word is one
     reads = kh * words
     moves = column if groups > 1 else 0
     p.register(address * kh + moves * words + address * reads)

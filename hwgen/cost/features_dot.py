@@ -14,7 +14,7 @@ from hwgen.cost.features_float import (
     rounded_operand,
 )
 from hwgen.cost.features_scale import alike, arrange
-from hwgen.cost.parts import Parts, bits_of, shape, spans
+from hwgen.cost.parts import BLOCK_BITS, Parts, bits_of, changing_bits, distinct_bits, shape, spans
 from hwgen.formats import Approximate, Arithmetic, Bipolar, Block, Float, Int, Ternary, int_holding
 from hwgen.ir import (
     ADDER_STAGES,
@@ -91,21 +91,21 @@ def linear(p: Parts, node: Linear, x: Tensor, y: Tensor) -> None:
         fmts = arithmetic.x, arithmetic.w
     else:
         fmts = x.fmt, weight_format(node.weight)
-    depth, used = _rom(node, fmts[1].bits)
+    depth, kept = _weights(p, node, fmts[1].bits)
     p.counter(node.words)
     p.counter(depth)
     p.register(x.fmt.bits * x.lanes)
-    width = node.parallel * node.pe * lanes * fmts[1].bits
-    if depth > 1:
-        p.read_only(depth, width, 1, used)
+    p.register(kept)
     p.add("logic", 3)
-    copies = node.pixels * node.parallel, node.parallel * node.pe * (depth > 1)
+    copies = node.pixels * node.parallel, 0
     if node.rounds:
         latency = _rounding(p, node, fmts, dots, copies)
     else:
         latency = dot_latency(lanes) + bool(blocks)
         if blocks:
             _block_dot(p, node, x, fmts, y.fmt.bits, dots, copies)
+        elif depth == 1 and arithmetic is None:
+            _wired(p, node, *fmts)
         else:
             dot(p, *fmts, lanes, dots, arithmetic, None, copies)
         p.add("add", y.fmt.bits, dots * (node.words > 1))
@@ -115,22 +115,71 @@ def linear(p: Parts, node: Linear, x: Tensor, y: Tensor) -> None:
     p.register(1)
 
 
-def _rom(node: Linear, bits: int) -> tuple[int, float]:
-    """Words of the weight memory, and the bits of a word that are not constant."""
+def _weights(p: Parts, node: Linear, bits: int) -> tuple[int, float]:
+    """The memory of weights: its words, and how many bits of a word differ."""
     groups, outputs, taps, channels = node.weight.shape
     if node.parallel == 1:
         depth = groups * -(-outputs // node.pe) * node.words
     else:
         depth = -(-groups // node.parallel) * node.words
-    return depth, node.parallel * node.pe * node.simd * bits
+    width = node.parallel * node.pe * node.simd * bits
+    if depth == 1:
+        return 1, 1
+    words = folded(node)
+    if depth * width >= BLOCK_BITS and p.technology.blocks:
+        kept = changing_bits(words, bits)
+        p.read_only(depth, width, 1, kept)
+        return depth, kept
+    p.rom(words, bits)
+    return depth, distinct_bits(words, bits)
+
+
+def folded(node: Linear) -> np.ndarray:
+    """Weights in the order of use (words, elements)."""
+    groups, outputs, taps, channels = node.weight.shape
+    if node.parallel == 1:
+        flat = node.weight.reshape(groups, outputs, taps * channels)
+        rows, words = -(-outputs // node.pe), node.words
+        flat = np.pad(flat, ((0, 0), (0, rows * node.pe - outputs), (0, 0)), mode="edge")
+        flat = np.pad(flat, ((0, 0), (0, 0), (0, words * node.simd - taps * channels)))
+        shaped = flat.reshape(groups, rows, node.pe, words, node.simd).transpose(0, 1, 3, 2, 4)
+        return shaped.reshape(groups * rows * words, -1)
+    at_once = node.simd // channels
+    blocks, words = -(-groups // node.parallel), -(-taps // at_once)
+    flat = np.pad(
+        node.weight,
+        ((0, blocks * node.parallel - groups), (0, 0), (0, words * at_once - taps), (0, 0)),
+    )
+    shaped = flat.reshape(blocks, node.parallel, outputs, words, at_once * channels)
+    return shaped.transpose(0, 3, 1, 2, 4).reshape(blocks * words, -1)
+
+
+def _wired(p: Parts, node: Linear, x, w) -> None:
+    """Dot products with weights that never change: equal products of an input are one, those with 0
+    none."""
+    words = folded(node).reshape(node.parallel * node.pe, node.simd)
+    p.register(x.bits * node.simd, node.pixels * node.parallel)
+    choice = w in CHOICES
+    width = x.bits + (1 if choice else w.bits)
+    for group in words.reshape(node.parallel, node.pe, node.simd):
+        for lane in range(node.simd):
+            factors = {int(v) for v in group[:, lane]} - {0}
+            p.register(width * len(factors), node.pixels)
+            if not choice:
+                for factor in factors:
+                    odd = abs(factor) // (abs(factor) & -abs(factor))
+                    bits = odd.bit_length() + (factor < 0)
+                    p.multiply(shape(x), (max(bits, 2), w.signed), node.pixels)
+    for row in words:
+        p.tree([width] * max(1, int((row != 0).sum())), True, node.pixels)
 
 
 def _block_dot(p: Parts, node: Linear, x: Tensor, fmts, bits: int, dots: int, copies) -> None:
     a, b = (block.element for block in cast(tuple[Block, Block], node.blocks))
     width = dot(p, a, b, node.simd, dots, node.arithmetic, None, copies)
     exponent = max(x.fmt.bits - a.bits, fmts[1].bits - b.bits) + 1
-    p.add("add", exponent, copies[1])
-    p.register(exponent * dot_latency(node.simd), copies[1])
+    p.add("add", exponent, dots)
+    p.register(exponent * dot_latency(node.simd), dots)
     p.shifter(bits, min(bits - 1, (1 << exponent) - 1), dots)
     p.register(max(bits, width), dots)
 
@@ -141,7 +190,6 @@ def _rounding(p: Parts, node: Linear, fmts, dots: int, copies) -> int:
     lanes, words = node.simd, min(node.words, ADDER_STAGES + 1)
     approximate = isinstance(arithmetic.accumulator, Approximate)
     p.register(fmts[0].bits * lanes, copies[0])
-    p.register(fmts[1].bits * lanes, copies[1])
     one = p.apart()
     product, bits = rounded_operand(one, arithmetic)
     p.merge(one, lanes * dots)
@@ -167,7 +215,7 @@ def _rounding(p: Parts, node: Linear, fmts, dots: int, copies) -> int:
     if node.bias is not None:
         start = node.accumulator.bits
         delay = 2 + ((lanes - 1).bit_length() + (lanes > 1)) * ADDER_STAGES
-        p.register(start * delay, copies[1])
+        p.register(start * delay, node.parallel * node.pe)
         rows = node.bias.size // (node.parallel * node.pe)
         p.counter(rows)
         p.read_only(max(1, rows), start * node.parallel * node.pe) if rows > 1 else None

@@ -6,7 +6,7 @@ from typing import cast
 
 import numpy as np
 
-from hwgen.cost.parts import Parts, bits_of, shape, signed_bits, spans
+from hwgen.cost.parts import Parts, bits_of, distinct_bits, shape, signed_bits, spans
 from hwgen.formats import int_holding
 from hwgen.ir import Add, Form, MultiThreshold, Requantize, Tensor, Thresholds
 
@@ -51,7 +51,9 @@ def requantize(p: Parts, node: Requantize, x: Tensor, y: Tensor) -> None:
     bits = [signed_bits(*spans(v.tolist())) for v in raw]
     if not all(fixed):
         p.counter(len(words[0]))
+    kept = []  # bits of all lanes that differ
     for column, width, same in zip(words, bits, fixed, strict=True):
+        kept.append(0 if same else distinct_bits(column, width))
         if not same:
             p.rom(column, width)
     m, b = (v.astype(object) for v in raw[:2])
@@ -59,39 +61,54 @@ def requantize(p: Parts, node: Requantize, x: Tensor, y: Tensor) -> None:
     total = int_holding(*spans(ends))
     least, most = total.min >> form.shift, total.max >> form.shift
     if form.radix_bits is None:
-        _parallel(p, form, x, words[0], fixed, bits, total.bits)
+        _parallel(p, form, x, words[0], fixed, bits, total.bits, kept[1])
         stages = 1 + form.levels
     else:
         _serial(p, form, x, fixed, bits, total.bits)
         stages = 1
     limits = [not f for f in fixed[2:]]
-    p.register(sum(w * k for w, k in zip(bits[2:], limits, strict=True)) * stages, x.lanes)
+    p.register(sum(kept[2:]) * (stages + bool(form.correction)))
     low, high = int(np.min(node.low)), int(np.max(node.high))
     clamps = limits[0] or least < low, limits[1] or most > high
-    finish(p, form, total.bits, (least, most), y.fmt.bits, clamps, limits, bits[2:], x.lanes)
+    finish(p, form, (least, most), y.fmt.bits, clamps, x.lanes)
 
 
-def _parallel(p: Parts, form: Form, x: Tensor, factors, fixed, bits, total: int) -> None:
+def _parallel(p: Parts, form: Form, x: Tensor, factors, fixed, bits, total, offsets) -> None:
     lanes = x.lanes
     p.handshake(form.latency)
     p.register(x.fmt.bits, lanes)
     for lane in range(lanes):
-        terms: list[float] = []
+        terms: list[tuple[int, int]] = []  # lowest bit that is not 0, bits
         for i, width, signed in limbs(*shape(x.fmt)):
             if fixed[0]:
                 factor = int(factors[0, lane])
                 p.constant_multiply((width, signed), factor)
+                zeros = (factor & -factor).bit_length() - 1 if factor else 0
                 size = width + signed_bits(factor, factor) + i
-                terms.append(min(size, total))
-                p.register(terms[-1] - i)
+                terms.append((i + zeros, min(size, total)))
                 continue
             for j, other, sign in limbs(bits[0], True):
                 p.multiply((width, signed), (other, sign))
-                terms.append(min(width + other + i + j, total))
-                p.register(terms[-1] - i - j)
-        p.register(bits[1] * (not fixed[1]))
-        terms.append(min(bits[1], total))
-        p.tree(terms, True, most=total)
+                terms.append((i + j, min(width + other + i + j, total)))
+        p.register(sum(top - low for low, top in terms))
+        terms.append((0, min(bits[1], total)))
+        p.register(offsets / lanes)
+        for _ in range(form.levels):
+            done = len(terms) == 1
+            pairs = [terms[k : k + 2] for k in range(0, len(terms), 2)]
+            terms = []
+            for pair in pairs:
+                low, top = min(low for low, _ in pair), max(top for _, top in pair)
+                if len(pair) > 1:
+                    top = min(top + 1, total)
+                    p.add("add", top - max(low for low, _ in pair))
+                terms.append((low, top))
+                if done:  # nothing is added any more: what is cut off is not kept
+                    p.register(top - low - form.shift * (not form.correction))
+                elif len(pair) > 1 or pair is not pairs[-1]:
+                    p.register(top - low)
+                else:  # the offset, of which few bits differ from lane to lane
+                    p.register(offsets / lanes)
 
 
 def _serial(p: Parts, form: Form, x: Tensor, fixed, bits, total: int) -> None:
@@ -108,15 +125,14 @@ def _serial(p: Parts, form: Form, x: Tensor, fixed, bits, total: int) -> None:
     p.add("add", total, lanes)
 
 
-def finish(
-    p: Parts, form: Form, total: int, ends, result: int, clamps, limits, bits, lanes
-) -> None:
+def finish(p: Parts, form: Form, ends, result: int, clamps, lanes: int) -> None:
     """Tie correction, limits, the output register."""
+    p.counts["ff"] -= lanes * form.shift * (not form.correction)  # of the sum, what is cut off
     width = signed_bits(*ends)
     if form.correction:
         p.add("compare", form.shift, lanes)
         p.add("add", width, lanes)
-        p.register(width + sum(b * k for b, k in zip(bits, limits, strict=True)), lanes)
+        p.register(width, lanes)
     p.register(result, lanes)
     for there in clamps:
         p.add("compare", width * there, lanes)
@@ -132,7 +148,8 @@ def add(p: Parts, node: Add, a: Tensor, b: Tensor, y: Tensor) -> None:
     for x, factor in zip((a, b), multipliers, strict=True):
         sides = [code * factor for code in (x.fmt.min, x.fmt.max)]
         ends.append((min(sides), max(sides)))
-        p.register(x.fmt.bits + x.fmt.bits + signed_bits(factor, factor), y.lanes)
+        zeros = (factor & -factor).bit_length() - 1
+        p.register(2 * x.fmt.bits + signed_bits(factor, factor) - zeros, y.lanes)
         p.constant_multiply(shape(x.fmt), factor, y.lanes)
     low, high = (sum(e) + int(form.offset) for e in zip(*ends, strict=True))
     total = int_holding(low, high)
@@ -140,7 +157,7 @@ def add(p: Parts, node: Add, a: Tensor, b: Tensor, y: Tensor) -> None:
     p.register(total.bits, y.lanes)
     inner = total.min >> form.shift, total.max >> form.shift
     clamps = inner[0] < node.low, inner[1] > node.high
-    finish(p, form, total.bits, inner, y.fmt.bits, clamps, (0, 0), (0, 0), y.lanes)
+    finish(p, form, inner, y.fmt.bits, clamps, y.lanes)
 
 
 def thresholds(p: Parts, node: Requantize | MultiThreshold, x: Tensor, y: Tensor) -> None:

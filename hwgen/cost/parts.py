@@ -98,14 +98,17 @@ class Parts:
         depth, width = words.shape[0], words.shape[1] * bits
         if depth == 1:
             return
-        self.read_only(depth, width, times, used_bits(words, bits))
+        if width * depth >= BLOCK_BITS and self.technology.blocks:
+            self.read_only(depth, width, times, changing_bits(words, bits))
+        else:
+            self.read_only(depth, width, times, distinct_bits(words, bits))
 
     def read_only(self, depth: int, width: int, times: int = 1, used: float | None = None) -> None:
         """The same of unknown contents; `used` bits of a word are not constant."""
         used = width if used is None else used
         blocks = 0
         if depth * width >= BLOCK_BITS:
-            blocks = self.technology.rom_blocks(depth, width)
+            blocks = self.technology.rom_blocks(depth, int(used))
         self.add("bram", blocks, times)
         if blocks:
             return
@@ -168,9 +171,29 @@ def shape(fmt: Int | Float | Ternary | Bipolar | Exponent) -> tuple[int, bool]:
     return fmt.bits, fmt.signed
 
 
+def distinct_bits(words: np.ndarray, bits: int) -> int:
+    """Bits of a word (depth, elements) that change from word to word and equal no other: the rest
+    cost nothing."""
+    depth = len(words)
+    if depth * words.shape[1] * bits > 1 << 15 or words.dtype == object or bits > 62:
+        return used_bits(words, bits)
+    planes = (words.astype(np.int64)[:, :, None] >> np.arange(bits)) & 1
+    packed = np.packbits(planes.reshape(depth, -1).astype(np.uint8), axis=0)
+    ends = {bytes(len(packed)), np.packbits(np.ones(depth, np.uint8)).tobytes()}
+    return len({column.tobytes() for column in packed.T} - ends)
+
+
+def changing_bits(words: np.ndarray, bits: int) -> int:
+    """Bits of a word (depth, elements) that are not the same in all words."""
+    if words.dtype == object or bits > 62:
+        return words.shape[1] * bits
+    codes = words.astype(np.int64) & ((1 << bits) - 1)
+    changing = np.bitwise_or.reduce(codes, axis=0) ^ np.bitwise_and.reduce(codes, axis=0)
+    return sum(int(v).bit_count() for v in changing)
+
+
 def used_bits(words: np.ndarray, bits: int) -> int:
-    """Bits of a word that are not the same in all words: those that are cost nothing, and those
-    that equal another of the same element (its sign, extended) neither."""
+    """The same but for those that equal bits of another element."""
     if words.dtype == object or bits > 62:
         low, high = words.min(axis=0), words.max(axis=0)
         return sum(_spread(int(a), int(b), bits) for a, b in zip(low, high, strict=True))

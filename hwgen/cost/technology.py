@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from functools import cache
 
 
+ORDER = 14  # what it counts for keeping the order of a read and a write in a block RAM, about
+CHOICE = 0.5  # what memory_libmap counts for a bit chosen among memories
+
+
 @dataclass(frozen=True)
 class Blocks:
     """A kind of block RAM: its bits, the widths it can have, what one counts as, its cost."""
@@ -47,7 +51,8 @@ class Distributed:
         rows, copies = -(-depth // self.depth), -(-reads // self.reads)
         cells = -(-width // self.width)
         share = width / self.width if self.scaled else cells
-        return self.cost * rows * copies * share, self.tables * rows * copies * cells
+        choice = CHOICE * (rows - 1) * width * reads + (CHOICE * rows if rows > 1 else 0)
+        return self.cost * rows * copies * share + choice, self.tables * rows * copies * cells
 
 
 @dataclass(frozen=True)
@@ -121,7 +126,10 @@ def _memory(
     technology: Technology, depth: int, width: int, reads: int, registered: bool
 ) -> dict[str, float]:
     bits = depth * width
-    best: tuple[float, dict[str, float]] = bits, {"ram_bits": bits, "ff": bits}
+    best: tuple[float, dict[str, float]] = (
+        bits * (1 + CHOICE * reads),
+        {"ram_bits": bits, "ff": bits},
+    )
     best[1]["ram_choose"] = reads * width * max(0, depth - 1)
     best[1]["logic"] = depth
     register = reads * width if registered else 0
@@ -135,10 +143,13 @@ def _memory(
     if registered:
         for block in technology.blocks:
             count = reads * block.needed(depth, width)
-            if count * block.cost < best[0]:
-                best = count * block.cost, {"bram": count * block.count}
-                best[1]["bypass"] = width + max(1, (depth - 1).bit_length())
-                best[1]["bypass_reads"] = reads * (width + max(1, (depth - 1).bit_length()))
+            cost = count * block.cost + ORDER * reads
+            if cost < best[0]:
+                best = cost, {"bram": count * block.count}
+                # A read gives what was there before a write of the same cycle: words held beside.
+                best[1]["bypass"] = reads * width
+                best[1]["ff"] = 2 * width + 3
+                best[1]["compare"] = reads * (depth - 1).bit_length()
     return best[1]
 
 
