@@ -50,6 +50,21 @@ def _cell(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
 
 
+def energy_table(figures: Figures) -> Table:
+    """Energy in nJ by class: a row for each node, and the design below."""
+    rows = {**figures.nodes, "design": figures}
+    classes = list(figures.energy)
+    table = Table("node, nJ")
+    for name in (*classes, "all"):
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        if row is figures:
+            table.add_section()
+        parts = (row.energy.get(c) for c in classes)
+        table.add_row(escape(name), *(_cell(v, 3) for v in (*parts, row.energy_nj)))
+    return table
+
+
 def facts(figures: Figures) -> Iterator[str]:
     """What of a design no table shows, in lines."""
     if figures.cycles is not None:

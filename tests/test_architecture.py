@@ -22,8 +22,10 @@ LAYERS = (
     ("passes",),
     ("emit", "synth"),
     ("engines",),
+    ("energy",),
     ("design", "doctor", "samples"),
-    ("energy", "terminal"),
+    ("terminal", "options"),
+    ("commands",),
     ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
@@ -34,8 +36,8 @@ ROOMS = {
     "google": {"frontend"},  # protobuf
     "onnx": {"frontend", "design"},
     "rich": {"cli", "terminal"},
-    "typer": {"cli"},
-    "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal"},
+    "typer": {"cli", "options", "commands"},
+    "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal", "options"},
 }
 DISTRIBUTIONS = {"google": "protobuf"}
 FILES = sorted(PACKAGE.rglob("*.py"))
