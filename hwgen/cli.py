@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from hwgen.commands.energy import energy
+from hwgen.commands.trace import trace
 from hwgen.errors import ConfigError, HwgenError, ModelError
 from hwgen.options import (
     Arith,
@@ -204,6 +205,7 @@ def synth(
 
 
 app.command()(energy)
+app.command()(trace)
 
 
 @app.command()

@@ -65,6 +65,20 @@ def energy_table(figures: Figures) -> Table:
     return table
 
 
+def trace_table(trace) -> Table:
+    """Errors of a `hwgen.trace.Trace`, a row for each value of the model."""
+    table = Table("node", "op", "tensor")
+    for title in ("max error", "mean error", "relative", "against float", "seen"):
+        table.add_column(title, justify="right")
+    for layer in trace.layers:
+        real = "" if layer.float_error is None else f"{layer.float_error:.2g}"
+        errors = (f"{v:.2g}" for v in (layer.max_error, layer.mean_error, layer.error))
+        seen = f"{layer.low:.4g} ... {layer.high:.4g}"
+        names = (layer.node, layer.op, layer.tensor)
+        table.add_row(*map(escape, names), *errors, real, seen)
+    return table
+
+
 def facts(figures: Figures) -> Iterator[str]:
     """What of a design no table shows, in lines."""
     if figures.cycles is not None:

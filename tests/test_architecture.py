@@ -24,7 +24,8 @@ LAYERS = (
     ("engines",),
     ("energy",),
     ("design", "doctor", "samples"),
-    ("terminal", "options"),
+    ("trace", "terminal", "options"),
+    ("report",),
     ("commands",),
     ("cli",),
 )
@@ -35,6 +36,7 @@ ROOMS = {
     "find_libpython": {"engines"},
     "google": {"frontend"},  # protobuf
     "onnx": {"frontend", "design"},
+    "onnxruntime": {"frontend"},
     "rich": {"cli", "terminal"},
     "typer": {"cli", "options", "commands"},
     "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal", "options"},
