@@ -26,7 +26,8 @@ class Layer:
     `max_error`, `mean_error`: of golden's numbers against the model's own, absolute; `error`: their
     root mean square, relative to that of the model's numbers. `float_error`: the same against the
     float model, None where that lacks the tensor. `low` ... `high`: numbers seen in golden;
-    `least` ... `most`: those that can be represented, None of sums nothing has rounded.
+    `least` ... `most`: those that can be represented, and `step`: the least magnitude that can;
+    None of sums nothing has rounded.
     """
 
     tensor: str
@@ -41,6 +42,7 @@ class Layer:
     high: float
     least: float | None
     most: float | None
+    step: float | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +163,7 @@ def _layer(
 ) -> Layer:
     expected = expected.reshape(got.shape)
     off = np.abs(got - expected)
-    ends = tuple(_ends(value, tensors)) or (None, None)
+    ends = tuple(_ends(value, tensors)) or (None, None, None)
     against = None if real is None else _relative(got, real.reshape(got.shape))
     return Layer(
         name,
@@ -179,16 +181,21 @@ def _layer(
 
 
 def _ends(value: Followed, tensors: dict[str, Tensor]) -> Iterator[float]:
-    """The least and greatest number that a quantized value can be; nothing of sums."""
+    """The least and greatest number that a quantized value can be, and its step; nothing of
+    sums."""
     if len(value.terms) != 1 or "uant" not in value.op:
         return
     name, _, scale = value.terms[0]
     fmt = tensors[name].fmt
-    most = decode(fmt, np.array(fmt.largest_code)) if isinstance(fmt, Float) else fmt.max
-    least = -most if isinstance(fmt, Float) else fmt.min
-    ends = [scale * least + value.offset, scale * most + value.offset]
+    if isinstance(fmt, Float):
+        most, step = decode(fmt, np.array([fmt.largest_code, 1]))
+        codes = [-most, most, step]
+    else:
+        codes = [fmt.min, fmt.max, 1]
+    ends = [scale * codes[0] + value.offset, scale * codes[1] + value.offset]
     yield float(np.min(ends))
     yield float(np.max(ends))
+    yield float(np.min(np.abs(scale)) * codes[2])
 
 
 def _relative(got: np.ndarray, expected: np.ndarray) -> float:
