@@ -10,7 +10,9 @@ from typing import Annotated
 
 import typer
 
+from hwgen.commands.compare import compare
 from hwgen.commands.energy import energy
+from hwgen.commands.report import report
 from hwgen.commands.trace import trace
 from hwgen.errors import ConfigError, HwgenError, ModelError
 from hwgen.options import (
@@ -19,6 +21,7 @@ from hwgen.options import (
     ConfigFile,
     Cycles,
     Inputs,
+    Liberty,
     Macs,
     Model,
     Sets,
@@ -164,9 +167,7 @@ def synth(
         typer.Option(help="ecp5, ice40, gowin, nexus, xc7, xcup (or xilinx), or asic: gates."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="A chip of the target.")] = None,
-    liberty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Cell library of gates.")
-    ] = None,
+    liberty: Liberty = None,
     delay: Annotated[
         int | None, typer.Option(metavar="PS", help="Longest path to size gates for.")
     ] = None,
@@ -204,8 +205,8 @@ def synth(
         print(line)
 
 
-app.command()(energy)
-app.command()(trace)
+for command in (energy, trace, report, compare):
+    app.command()(command)
 
 
 @app.command()

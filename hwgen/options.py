@@ -35,6 +35,9 @@ Stream = Annotated[
 ]
 Cycles = Annotated[int | None, typer.Option(help="Cycles per inference to reach.")]
 Inputs = Annotated[Path, typer.Option("--inputs", metavar="X.npz", help="Arrays by input name.")]
+Liberty = Annotated[
+    Path | None, typer.Option("--liberty", metavar="FILE", help="Cell library of gates.")
+]
 Macs = Annotated[int | None, typer.Option(help="Multipliers to use at most.")]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -48,6 +48,19 @@ def figures_table(figures: Figures) -> Table:
 
 def _cell(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
+
+
+def comparison(rows: Sequence[tuple[str, Figures]]) -> Table:
+    """Figures of several designs by name, of the columns that anything is known in."""
+    more = (("cycles", "cycles", 0), ("latency", "latency", 0), ("clock MHz", "fmax_mhz", 1))
+    known = [c for c in (*more, *COLUMNS) if any(getattr(f, c[1]) is not None for _, f in rows)]
+    table = Table("design", "target", "level")
+    for title, _, _ in known:
+        table.add_column(title, justify="right")
+    for name, row in rows:
+        cells = (_cell(getattr(row, c[1]), c[2]) for c in known)
+        table.add_row(escape(name), escape(row.target), row.level, *cells)
+    return table
 
 
 def energy_table(figures: Figures) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +12,7 @@ from hwgen.options import (
     ConfigFile,
     Cycles,
     Inputs,
+    Liberty,
     Macs,
     Sets,
     Shapes,
@@ -31,9 +31,7 @@ def energy(
         typer.Option(help="ecp5, ice40, gowin, nexus, xc7, xcup (or xilinx), or asic: gates."),
     ] = None,
     device: Annotated[str | None, typer.Option(help="A chip of the target.")] = None,
-    liberty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Cell library of gates.")
-    ] = None,
+    liberty: Liberty = None,
     delay: Annotated[
         int | None, typer.Option(metavar="PS", help="Longest path to size gates for.")
     ] = None,

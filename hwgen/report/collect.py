@@ -21,19 +21,20 @@ def design_data(
     figures: Sequence[Figures] = (),
     found: Trace | None = None,
     accuracy: float | None = None,
+    samples: int | None = None,
     remarks: Sequence[str] = (),
 ) -> dict:
     """A page's data: `figures` of all levels and targets, a trace of some inputs, the share of
-    right decisions in it, and remarks on what is missing and why."""
+    right decisions in so many samples, and remarks on what is missing and why."""
     graph, predicted = design.graph, design.predicted
     layers = _layers(graph)
     facts = {
-        "cycles": f"{predicted.interval:,} per {design.sample}",
-        "latency": f"{predicted.latency:,} cycles",
+        f"cycles per {design.sample}": f"{predicted.interval:,}",
+        "latency, cycles": f"{predicted.latency:,}",
         "multipliers": f"{design.multipliers:,}",
     }
-    if accuracy is not None and found is not None:
-        facts["accuracy"] = f"{accuracy:.4f} on {found.samples} samples"
+    if accuracy is not None:
+        facts[f"accuracy, {samples} samples"] = f"{accuracy:.4f}"
     notes = [f"{name}: {text}" for name, text in graph.notes.items()]
     for name, (wrong, tried) in design.approximated().items():
         notes.append(f"{name}: {wrong} of {tried} codes differ from exact requantization")

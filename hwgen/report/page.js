@@ -95,7 +95,7 @@ function dataflow(graph, all) {
     row.sort((a, b) => a.want - b.want);
     row.forEach((box, k) => {
       box.x = (k - (row.length - 1) / 2) * (WIDE + SIDE);
-      box.y = rank * (TALL + GAP);
+      box.y = rank * (TALL + GAP) + (box.port === "input" ? TALL - 30 : 0);
       place.set(box.id, box.x);
     });
   });
@@ -105,8 +105,9 @@ function dataflow(graph, all) {
   const right = Math.max(...list.map(b => b.x)) + WIDE / 2 + margin;
   const slowest = Math.max(...list.flatMap(b => b.units.map(u => u.cycles)), 1);
   const widest = Math.max(...graph.edges.map(e => e.width), 1);
-  const height = rows.length * (TALL + GAP) - GAP;
-  const drawn = svg("svg", { viewBox: `${left} -6 ${right - left} ${height + 12}`, width: right - left, height: height + 12,
+  const height = Math.max(...list.map(b => b.y + bottom(b)));
+  const top = Math.min(...list.map(b => b.y)) - 6;
+  const drawn = svg("svg", { viewBox: `${left} ${top} ${right - left} ${height - top + 6}`, width: right - left, height: height - top + 6,
     class: "graph", role: "img", "aria-label": "dataflow" });
   let lane = 0;
   for (const e of graph.edges) {
@@ -264,7 +265,8 @@ function errors(layers, threshold) {
 
 function designPage() {
   const figures = data.figures, trace = data.trace, facts = { ...data.facts };
-  for (const f of figures.filter(g => g.level !== "model")) for (const [key, name, d] of METRICS)
+  const mine = figures.filter(f => f.target === figures[0].target);
+  for (const f of [...mine].reverse()) for (const [key, name, d] of METRICS)
     if (f[key] && key !== "cycles" && !facts[`${name}, ${f.target}`]) facts[`${name}, ${f.target}`] = number(f[key], d);
   page.append(html("header", {}, html("h1", {}, data.title), html("span", {}, `design report, hwgen ${data.version}`)));
   page.append(cards(facts));
@@ -275,7 +277,7 @@ function designPage() {
   if (charts.length) page.append(section("Layers", "A layer is an ONNX node with the units that serve it.",
     used.length ? legend(used) : null, html("div", { class: "bars" }, charts)));
   page.append(section("Dataflow", "Boxes are layers; the bar below shows how much of the slowest one's time a layer is busy. " +
-    "Streams are as wide as their words.", dataflow(data.graph, figures)));
+    "Streams are as wide as their words." + (mine.length ? ` Area and energy are those of ${mine[0].target}.` : ""), dataflow(data.graph, mine)));
   if (trace && trace.layers.length) {
     page.append(section("Errors", `Root mean square of golden's error by layer, relative to the numbers themselves, on ` +
       `${trace.samples} samples; the model by ${trace.reference}. The float model is the model without quantizers. ` +
