@@ -155,5 +155,5 @@ def _trace(found: Trace) -> dict:
         if layer["least"] is not None:
             slack = 1e-9 * (layer["most"] - layer["least"])
             ends = (values <= layer["least"] + slack) | (values >= layer["most"] - slack)
-            layer["saturated"] = float(ends.mean())
+            layer["saturated"] = float((ends & (values != 0)).mean())
     return data

@@ -42,7 +42,10 @@ function short(value) {  // of ticks
   if (size >= 1e4) return `${+(value / 1e3).toPrecision(3)}k`;
   return `${+value.toPrecision(3)}`;
 }
-function cut(text, most) { return text.length <= most ? text : "\u2026" + text.slice(text.length - most + 1); }
+function cut(text, most) {  // long names differ at both ends
+  const half = most >> 1;
+  return text.length <= most ? text : text.slice(0, most - half - 1) + "\u2026" + text.slice(text.length - half);
+}
 function section(title, about, ...children) {
   const id = title.toLowerCase().replace(/[^a-z]+/g, "-");
   return html("section", { id }, html("h2", {}, title), about ? html("p", {}, about) : null, ...children);
@@ -121,8 +124,8 @@ function dataflow(graph, all) {
     const text = `${e.label} = ${e.width} bit`;
     drawn.append(svg("path", { d: path, fill: "none", stroke: "#9fb2cc",
       "stroke-width": 1.5 + 5 * Math.sqrt(e.width / widest), tip: `${e.shape}\n${text}\n${number(e.words)} words` }));
-    drawn.append(svg("text", { x: far ? out + 8 : (x1 + x2) / 2 + 9, y: far ? y1 + 48 : (y1 + y2) / 2 + 4, class: "soft" },
-      text));
+    const at = far ? [out + 8, y1 + 48] : x1 === x2 ? [x1 + 9, (y1 + y2) / 2 + 4] : [x2 + (x2 < x1 ? -9 : 9), y2 - 7];
+    drawn.append(svg("text", { x: at[0], y: at[1], class: "soft", "text-anchor": !far && x2 < x1 ? "end" : "start" }, text));
   }
   for (const box of list) drawn.append(boxOf(box, all, slowest, WIDE, TALL));
   return html("div", { class: "scroll" }, drawn);
@@ -163,7 +166,7 @@ function bars(title, rows, decimals, colour) {
   rows.forEach((row, k) => {
     let x = NAME;
     const y = k * LINE + 3, text = `${row.name}\n${title}: ${number(row.value, decimals)}`;
-    drawn.append(svg("text", { x: NAME - 8, y: y + 11, "text-anchor": "end", tip: text }, cut(row.name, 27)));
+    drawn.append(svg("text", { x: NAME - 8, y: y + 11, "text-anchor": "end", tip: text }, cut(row.name, 23)));
     const parts = row.parts ? Object.entries(row.parts) : [[null, row.value]];
     for (const [name, value] of parts) {
       const wide = room * value / most;
@@ -227,7 +230,7 @@ function ranges(layers) {
       (l.least == null ? "\nsums, not rounded" : `\nrepresentable ${number(l.least)} \u2026 ${number(l.most)}, step ${number(l.step)}` +
         `\nat an end of the range: ${number(100 * l.saturated, 2)} %`);
     const g = svg("g", { tip: text }, svg("rect", { x: 0, y: y - 2, width: WIDE, height: LINE, fill: "transparent" }),
-      svg("text", { x: NAME - 8, y: y + 12, "text-anchor": "end" }, cut(l.tensor, 38)));
+      svg("text", { x: NAME - 8, y: y + 12, "text-anchor": "end" }, cut(l.tensor, 32)));
     if (most) g.append(svg("rect", { x: at(l.step), y, width: at(most) - at(l.step), height: LINE - 5, fill: "#dfe5ec" }));
     const colour = most && s[6] > most * 1.0001 ? "#c0392b" : "#2f62c0";
     g.append(svg("line", { x1: at(s[1]), x2: at(s[6]), y1: y + 8, y2: y + 8, stroke: colour }),
@@ -235,7 +238,7 @@ function ranges(layers) {
         "fill-opacity": 0.65 }),
       svg("line", { x1: at(s[3]), x2: at(s[3]), y1: y + 2, y2: y + 14, stroke: "#11264d", "stroke-width": 2 }),
       svg("line", { x1: at(s[6]), x2: at(s[6]), y1: y + 4, y2: y + 12, stroke: colour }));
-    if (l.saturated) g.append(svg("text", { x: WIDE, y: y + 12, "text-anchor": "end", class: "soft" },
+    if (l.saturated >= 0.0005) g.append(svg("text", { x: WIDE, y: y + 12, "text-anchor": "end", class: "soft" },
       `${number(100 * l.saturated, 1)} % at end`));
     drawn.append(g);
   });
@@ -254,9 +257,9 @@ function errors(layers, threshold) {
   drawn.append(svg("line", { x1: at(threshold), x2: at(threshold), y1: 0, y2: tall - 20, stroke: "#8f949c", "stroke-dasharray": "4 3" }));
   layers.forEach((l, k) => {
     const y = k * LINE + 10;
-    drawn.append(svg("text", { x: NAME - 8, y: y + 4, "text-anchor": "end" }, `${cut(l.node, 34)}  ${cut(l.op, 14)}`));
+    drawn.append(svg("text", { x: NAME - 8, y: y + 4, "text-anchor": "end" }, cut(l.node, 44)));
     for (const [key, colour] of sides) if (l[key] != null) drawn.append(svg("circle", { cx: at(l[key]), cy: y, r: 4.5, fill: colour,
-      tip: `${l.tensor}\nrelative error ${number(l[key])} against the ${key === "error" ? "model" : "float model"}` +
+      tip: `${l.node} (${l.op})\n${l.tensor}\nrelative error ${number(l[key])} against the ${key === "error" ? "model" : "float model"}` +
         (key === "error" ? `\nlargest ${number(l.max_error)}, mean ${number(l.mean_error)}` : "") }));
   });
   return html("div", { class: "chart scroll" }, legend([["against the model", sides[0][1]], ["against the float model", sides[1][1]]]),
