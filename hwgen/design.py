@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from hwgen import engines, golden, synth
+from hwgen import energy, engines, golden, synth
 from hwgen.config import Config
 from hwgen.cost.figures import Figures
 from hwgen.cost.schedule import interval, schedule
@@ -20,9 +20,10 @@ from hwgen.cost.timing import timing
 from hwgen.emit.manifest import manifest
 from hwgen.emit.names import identifier
 from hwgen.emit.save import npz, save
-from hwgen.emit.top import instances, top_ports
+from hwgen.emit.top import instances
 from hwgen.emit.verilog import verilog
 from hwgen.engines.bench import bench_files
+from hwgen.engines.bundle import bundle_of
 from hwgen.errors import ConfigError, ModelError
 from hwgen.formats import Arithmetic, random_codes
 from hwgen.frontend import load, read
@@ -216,6 +217,29 @@ class Design:
         predicted = self.predicted
         return replace(figures, cycles=predicted.interval, latency=predicted.latency, nodes=parts)
 
+    def energy(
+        self,
+        inputs,
+        target: str = "ecp5",
+        liberty: str | Path | None = None,
+        delay: int | None = None,
+        device: str | None = None,
+        period: float | None = None,
+        progress: Progress = quiet,
+    ) -> Figures:
+        """Energy per inference (of a stream: per row) on `inputs`, as for `golden`, in nJ: of each
+        node by class, and in sum. All inputs are simulated, in gates or in Verilog.
+
+        `target`: a family of FPGAs and its `device`, or "asic" for gates of the cell library
+        `liberty`, sized for paths of `delay` ps and clocked every `period` ns.
+
+        Raises `ConfigError`, `InputError`, `ToolError`, and `SimulationError` where hardware
+        differs from the golden model.
+        """
+        return energy.measure(
+            self, inputs, energy.How(target, device, liberty, delay, period), progress
+        )
+
     def session(self) -> engines.Session:
         """A simulation of a stream into which rows go one by one, each when it is known."""
         if not self.graph.ends:
@@ -297,26 +321,6 @@ class Design:
         except (ValueError, TypeError, KeyError) as error:
             raise ModelError(f"{folder} is no hwgen design, or it is damaged: {error}") from error
         return design
-
-
-def bundle_of(graph: Graph, sources: dict[str, str] | None = None) -> engines.Bundle:
-    """What simulators need of a graph; `sources` are its Verilog, emitted now unless given."""
-    inputs, outputs = (
-        tuple(
-            engines.Port(
-                p.name,
-                p.prefix,
-                p.tensor.fmt,
-                p.tensor.lanes,
-                p.tensor.channels,
-                p.tensor.elements,
-                p.tensor.words,
-            )
-            for p in side
-        )
-        for side in top_ports(graph)
-    )
-    return engines.Bundle(sources or verilog(graph), identifier(graph.name), inputs, outputs)
 
 
 def compile(

@@ -19,7 +19,7 @@ from hwgen.cost.power import gate_power
 from hwgen.emit.unit_kinds import KINDS, Unit
 from hwgen.emit.verilog import unit_sources
 from hwgen.energy import design_energy, unit_energy
-from hwgen.energy.design import CLASSES
+from hwgen.energy.classes import CLASSES
 from hwgen.engines.gates import simulate
 from hwgen.errors import ConfigError, SimulationError
 from hwgen.formats import parse_arithmetic
