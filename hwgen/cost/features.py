@@ -6,9 +6,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-
 import numpy as np
 
+from hwgen.cost.features_attention import attention
 from hwgen.cost.features_dot import (
     block_quantize,
     convert,
@@ -17,7 +17,6 @@ from hwgen.cost.features_dot import (
     linear,
     product,
 )
-from hwgen.cost.features_attention import attention
 from hwgen.cost.features_memory import banks
 from hwgen.cost.features_rows import normalize, rotate, softmax
 from hwgen.cost.features_scale import add, requantize, thresholds

@@ -10,7 +10,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-
 ORDER = 14  # what it counts for keeping the order of a read and a write in a block RAM, about
 CHOICE = 0.5  # what memory_libmap counts for a bit chosen among memories
 
