@@ -142,9 +142,9 @@ def modelled(rows: Sequence[Row], fits: dict[str, model.Linearly]) -> dict[str, 
         own["ff"] += row.counts["ff"]
         for name, fitted in fits.items():
             if name == "delay_ps":
-                own[name] = max(own[name], fitted(row.group, model.depths(row.counts)))
+                own[name] = max(own[name], fitted.of(row.group, model.depths(row.counts)))
             else:
-                own[name] += fitted(row.group, row.counts)
+                own[name] += fitted.of(row.group, row.counts)
     return {name: Figures("model", "", "", **own) for name, own in found.items()}
 
 
@@ -153,7 +153,7 @@ def by_group(rows: Sequence[Row], fitted: model.Linearly, name: str) -> dict[str
     found: dict[str, dict] = {}
     for group in sorted({row.group for row in rows}):
         own = [row for row in rows if row.group == group]
-        pairs = [(fitted(group, row.counts), getattr(row.found, name)) for row in own]
+        pairs = [(fitted.of(group, row.counts), getattr(row.found, name)) for row in own]
         errors = [a / b - 1 for a, b in pairs if b > SMALL]
         found[group] = {"nodes": len(own), **(spread(errors) if errors else {})}
     return found

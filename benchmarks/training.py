@@ -12,8 +12,18 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 import hwgen
+from hwgen.config import Config
 from hwgen.design import Design
+from hwgen.ir import Graph
 from tests.conftest import SHIPPED
+from tests.merge import merge
+from tests.rtl import (
+    attention_graphs,
+    block_graphs,
+    float_graphs,
+    matrix_graphs,
+    transformer_graphs,
+)
 
 WEIGHTS = ("int8", "int4", "int8xint4", "int6", "ternary", "fixed<8,4>")
 TRANSFORMERS = (
@@ -29,7 +39,7 @@ class Case:
     """A design by name: model, and options of `compile`."""
 
     name: str
-    model: Callable[[], onnx.ModelProto | Path]
+    model: Callable[[], onnx.ModelProto | Path | Graph]
     options: dict = field(default_factory=dict)
 
     slower: int = 1
@@ -37,6 +47,8 @@ class Case:
     def design(self) -> Design:
         """Compiled, `slower` times the interval of its options; raises `HwgenError`."""
         model, options = self.model(), dict(self.options)
+        if isinstance(model, Graph):
+            return Design(onnx.ModelProto(), model, Config())
         if "arith" in options:
             options["calibrate"] = samples(model)
         design = hwgen.compile(model, **options)
@@ -184,8 +196,25 @@ def image_model(seed: int) -> onnx.ModelProto:
 # --- the lists -----------------------------------------------------------------------------------
 
 
+UNITS = {
+    "attention": attention_graphs,
+    "matrix": matrix_graphs,
+    "transformer": transformer_graphs,
+    "float": float_graphs,
+    "block": block_graphs,
+}
+
+
+def units(kind: str) -> Graph:
+    """Units that the tests of nodes build, all in one graph."""
+    cases = [case for group in UNITS[kind].CASES.values() for case in group]
+    return merge([make(*arguments) for make, *arguments in cases])
+
+
 def training() -> Iterator[Case]:
-    """What the model is fitted to: the shipped models, and random ones."""
+    """What the model is fitted to: units of the tests, the shipped models, and random ones."""
+    for kind in UNITS:
+        yield Case(f"units {kind}", lambda kind=kind: units(kind))
 
     def shipped(name: str) -> Callable:
         return lambda: SHIPPED / f"{name}.onnx"

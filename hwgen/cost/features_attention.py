@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 from hwgen.cost.features_dot import dot, dot_latency, interpolate, interpolation_latency, result_of
 from hwgen.cost.parts import Parts, bits_of
 from hwgen.formats import Arithmetic, Float, Int, int_holding
-from hwgen.ir import Attention, Grid, Tensor
+from hwgen.ir import Attention, Grid, Mask, Tensor
 
 
 @dataclass
@@ -33,7 +33,9 @@ class Sizes:
         self.query = q.fmt
         if node.arithmetic is None and node.zero:
             self.query = int_holding(q.fmt.min - node.zero, q.fmt.max - node.zero)
-        self.weight = node.arithmetic.x if node.arithmetic else Int(node.weight_bits, signed=False)
+        self.weight: Any = (
+            node.arithmetic.x if node.arithmetic else Int(node.weight_bits, signed=False)
+        )
         self.bias = 0
         if node.mask is not None and node.mask.bias is not None:
             bias = node.mask.bias
@@ -68,8 +70,8 @@ class Sizes:
         half = 1 << node.shift - 1
         low, high = sorted(s * node.multiplier + half >> node.shift for s in self.score_ends)
         if self.bias:
-            mask = node.mask.bias  # type: ignore[union-attr]
-            low, high = low + int(mask.min()), high + int(mask.max())  # type: ignore[union-attr]
+            bias = cast(Mask, node.mask).bias
+            low, high = low + int(bias.min()), high + int(bias.max())
         return max(_signed(low, high), node.fraction + 1)
 
     @cached_property

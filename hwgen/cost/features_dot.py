@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -83,6 +83,7 @@ def linear(p: Parts, node: Linear, x: Tensor, y: Tensor) -> None:
     lanes, dots = node.simd, node.pixels * node.parallel * node.pe
     blocks = node.blocks
     arithmetic = node.arithmetic
+    fmts: tuple[Any, Any]
     if blocks:
         element = blocks[1].element
         w_bits = max(element.bits + 1, int(node.weight.max()).bit_length())
@@ -105,9 +106,9 @@ def linear(p: Parts, node: Linear, x: Tensor, y: Tensor) -> None:
         if blocks:
             _block_dot(p, node, x, fmts, y.fmt.bits, dots, copies)
         elif depth == 1 and arithmetic is None:
-            _wired(p, node, *fmts)
+            _wired(p, node, fmts[0], fmts[1])
         else:
-            dot(p, *fmts, lanes, dots, arithmetic, None, copies)
+            dot(p, fmts[0], fmts[1], lanes, dots, arithmetic, None, copies)
         p.add("add", y.fmt.bits, dots * (node.words > 1))
         p.add("choose", y.fmt.bits, dots * (node.words > 1))
     p.register(y.fmt.bits, dots)
@@ -117,7 +118,7 @@ def linear(p: Parts, node: Linear, x: Tensor, y: Tensor) -> None:
 
 def _weights(p: Parts, node: Linear, bits: int) -> tuple[int, float]:
     """The memory of weights: its words, and how many bits of a word differ."""
-    groups, outputs, taps, channels = node.weight.shape
+    groups, outputs, _, _ = node.weight.shape
     if node.parallel == 1:
         depth = groups * -(-outputs // node.pe) * node.words
     else:
@@ -253,7 +254,7 @@ def product(p: Parts, node: Product, a: Tensor, b: Tensor, y: Tensor) -> None:
         p.add("choose", a.fmt.bits * a.lanes)
     p.add("add", fmts[0].bits * bool(node.zeros[0]), node.simd)
     p.add("add", fmts[1].bits * bool(node.zeros[1]), node.simd * node.pe)
-    dot(p, *fmts, node.simd, node.pe, None, None, (1, node.pe))
+    dot(p, fmts[0], fmts[1], node.simd, node.pe, None, None, (1, node.pe))
     p.add("add", y.fmt.bits, node.pe * (words > 1))
     p.add("choose", y.fmt.bits, node.pe * (words > 1))
     p.register(y.fmt.bits, node.pe)

@@ -24,6 +24,7 @@ def fixed_product(p: Parts, arith: Arithmetic, grid: Grid | None, times: int) ->
     a, b = (f.element if isinstance(f, Block) else f for f in (arith.x, arith.w))
     one = p.apart()
     if grid is not None:
+        assert isinstance(a, Float) and isinstance(b, Float)
         _grid(one, arith, grid, a, b)
     elif isinstance(a, Float) and isinstance(b, Float):
         if arith.multiplier != "exact":

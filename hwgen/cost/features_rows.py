@@ -54,21 +54,33 @@ def normalize(p: Parts, node: Normalize, x: Tensor, y: Tensor) -> None:
     half = bits_of(pairs)
     known = total[0] * node.centered + half + root[0]
     rows(p, x.fmt.bits * lanes, known, words, 5 + 3 * node.centered + SCALING + levels + latency)
-    # The sums of a row.
-    p.counter(words)
+    _row_sums(p, node, x, term, total[0], squares)
+    _root(p, node, total, squares, pairs, latency)
+    _normalized(p, node, x, y, total[0], deviation, pairs, root)
+
+
+def _row_sums(p: Parts, node: Normalize, x: Tensor, term, total: int, squares: int) -> None:
+    """Sums of a row and of its squares."""
+    lanes, levels = x.lanes, (x.lanes - 1).bit_length()
+    zero = 0 if node.centered else node.zero
+    p.counter(x.words_per_row)
     p.register(term[0], lanes)
     p.add("add", term[0] * bool(zero), lanes)
     p.multiply(term, term, lanes)
     sizes = [(2 * term[0], squares, 2)]
     if node.centered:
-        sizes.append((term[0], total[0], 2))
+        sizes.append((term[0], total, 2))
     for width, result, cycles in sizes:
         delayed_tree(p, [width] * lanes, True, cycles)
         p.register(result)
         p.add("add", result)
         p.add("choose", result)
     p.register(3 * (3 + levels) + 1)
-    # The spread and its root.
+
+
+def _root(p: Parts, node: Normalize, total, squares: int, pairs: int, latency: int) -> None:
+    """The spread of a row, scaled, and its root."""
+    half, count = bits_of(pairs), len(np.ravel(node.gamma))
     if node.centered:
         p.constant_multiply((squares, False), count)
         p.multiply(total, total)
@@ -83,7 +95,13 @@ def normalize(p: Parts, node: Normalize, x: Tensor, y: Tensor) -> None:
     p.register(half * latency)
     later = latency + 1 + 3 * node.centered + SCALING
     p.register(later * (1 + total[0] * node.centered))
-    # The lanes.
+
+
+def _normalized(
+    p: Parts, node: Normalize, x: Tensor, y: Tensor, total: int, deviation, pairs: int, root
+) -> None:
+    """The lanes: deviations times the root, gamma, beta, limits."""
+    count, lanes, words, half = x.channels, x.lanes, x.words_per_row, bits_of(pairs)
     p.handshake(9 + node.centered)
     p.register((root[0] + half) * (1 + node.centered) + 2 * half)
     m = node.root.bits - 2
@@ -92,7 +110,7 @@ def normalize(p: Parts, node: Normalize, x: Tensor, y: Tensor) -> None:
     most = int(most * (sqrt(count) if node.centered else 1)) + 2
     unit = range_of(-most, most)
     if node.centered:
-        p.register(total[0])
+        p.register(total)
         p.constant_multiply(shape(x.fmt), count, lanes)
         p.register(x.fmt.bits + count.bit_length(), lanes)
         p.add("add", deviation[0], lanes)

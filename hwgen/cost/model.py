@@ -22,7 +22,7 @@ from hwgen.cost.schedule import schedule
 from hwgen.cost.technology import TECHNOLOGIES
 from hwgen.cost.timing import timing
 from hwgen.errors import ConfigError
-from hwgen.ir import Graph, Linear, Node, Requantize, Thresholds, Window
+from hwgen.ir import Form, Graph, Linear, Node, Requantize, Thresholds, Window
 
 ALIASES = {"xilinx": "xcup"}
 UNCALIBRATED = ("ice40", "gowin", "nexus", "xc7")
@@ -39,7 +39,8 @@ class Linearly:
     groups: Mapping[str, Mapping[str, float]]
     pool: Mapping[str, float]
 
-    def __call__(self, group: str, counts: Mapping[str, float]) -> float:
+    def of(self, group: str, counts: Mapping[str, float]) -> float:
+        """The sum for parts of a group of nodes."""
         coefficients = self.groups.get(group, self.pool)
         return sum(c * counts[part] for part, c in coefficients.items() if part in counts)
 
@@ -109,7 +110,7 @@ def group_of(node: Node | None) -> str:
             return f"{kind} wide"
         case Requantize() if isinstance(node.form, Thresholds):
             return f"{kind} thresholds"
-        case Requantize() if node.form is not None and node.form.radix_bits is not None:
+        case Requantize(form=Form(radix_bits=int())):
             return f"{kind} serial"
         case Linear() if node.rounds:
             return f"{kind} rounding"
@@ -173,7 +174,7 @@ def _fabric(own: dict, target: str, group: str, parts: Parts) -> Figures:
         "model",
         target,
         "",
-        lut=round(own["lut"](group, counts)),
+        lut=round(own["lut"].of(group, counts)),
         ff=round(counts["ff"]),
         dsp=round(counts["dsp"]),
         bram=round(counts["bram"]),
@@ -187,8 +188,8 @@ def _gates(own: dict, target: str, group: str, parts: Parts) -> Figures:
         target,
         "",
         ff=round(counts["ff"]),
-        area_um2=round(own["area"](group, counts), 1),
-        delay_ps=round(own["delay"](group, depths(counts)), 1),
+        area_um2=round(own["area"].of(group, counts), 1),
+        delay_ps=round(own["delay"].of(group, depths(counts)), 1),
     )
 
 
@@ -203,8 +204,8 @@ def _energies(own: dict, graph: Graph, nodes, figures, firings, cycles: int) -> 
         energy = dict.fromkeys(CLASSES, 0.0)
         roms, others = split_counts(counts)
         kind = class_of(node, "")
-        energy[kind] += own["energy"](kind, others) * busy * 1e-3
-        energy[WEIGHTS] += own["energy"](WEIGHTS, roms) * busy * 1e-3
+        energy[kind] += own["energy"].of(kind, others) * busy * 1e-3
+        energy[WEIGHTS] += own["energy"].of(WEIGHTS, roms) * busy * 1e-3
         energy["clock"] = own["clock"] * counts["ff"] * cycles * 1e-3
         energy["leakage"] = own["leakage"] * figures[name].area_um2 * cycles * period * 1e-3
         glitches = own["glitch"]

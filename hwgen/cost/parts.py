@@ -3,7 +3,7 @@ multipliers."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from hwgen.cost.technology import Technology
 from hwgen.formats import Bipolar, Exponent, Float, Int, Ternary, int_holding
+from hwgen.ir import Tensor
 
 # From here on a read-only memory asks for a block RAM (hwgen.rtl.rom).
 BLOCK_BITS = 1 << 11
@@ -29,7 +30,7 @@ class Parts:
     """
 
     technology: Technology
-    counts: Counter = field(default_factory=lambda: Counter(unit=1))
+    counts: dict[str, float] = field(default_factory=lambda: defaultdict(float, {"unit": 1.0}))
 
     def add(self, part: str, amount: float, times: float = 1) -> None:
         """Count a part."""
@@ -140,6 +141,14 @@ class Parts:
         self.add("compare", bits * (low + high))
         self.add("choose", result * (low + high))
 
+    def around(self, depth: int, times: int = 1) -> None:
+        """Sums of two addresses of a ring of `depth` words."""
+        bits = bits_of(depth)
+        self.add("add", bits, times)
+        if depth & (depth - 1):
+            for part in ("compare", "add", "choose"):
+                self.add(part, bits, times)
+
     def shifter(self, width: float, places: int, times: float = 1) -> None:
         """A shifter by up to so many places."""
         self.add("shift", width * max(0, places).bit_length(), times)
@@ -152,12 +161,17 @@ class Parts:
 
     def apart(self) -> Parts:
         """Parts of the same technology to count alone."""
-        return Parts(self.technology, Counter())
+        return Parts(self.technology, defaultdict(float))
 
 
 def bits_of(count: int) -> int:
     """Bits of a register that holds 0 ... count - 1, as Amaranth's range."""
     return max(0, (count - 1).bit_length())
+
+
+def word_bits(x: Tensor) -> int:
+    """Bits of a word."""
+    return x.lanes * x.fmt.bits
 
 
 def signed_bits(low: int, high: int) -> int:
