@@ -18,7 +18,6 @@ from hwgen.cost.classes import CLASSES, GLUE, class_of
 from hwgen.cost.features import parts_of, ports_of
 from hwgen.cost.figures import Figures, total
 from hwgen.cost.parts import Parts
-from hwgen.cost.schedule import schedule
 from hwgen.cost.technology import TECHNOLOGIES
 from hwgen.cost.timing import timing
 from hwgen.errors import ConfigError
@@ -50,7 +49,7 @@ def estimate(graph: Graph, target: str = "ecp5") -> Figures:
     each node by name; GLUE is the ports.
 
     FPGAs: LUT, FF, DSP, BRAM. Gates (SG13G2): FF, area in um2, longest path in ps, energy in nJ by
-    class. Cycles are exactly those of `Design.predicted`. Raises `ConfigError` for targets that
+    class. Cycles are those of `Design.predicted`, which knows the latency too. Raises `ConfigError` for targets that
     aren't calibrated.
     """
     name = target_named(target)
@@ -70,13 +69,8 @@ def estimate(graph: Graph, target: str = "ecp5") -> Figures:
     if name == "asic":
         figures = _energies(own, graph, nodes, figures, firings, cycles)
     figures = {n: replace(f, cycles=firings.get(n)) for n, f in figures.items()}
-    last = {t for port in graph.outputs for t in (port.tensor, port.ends) if t}
-    plan = schedule(graph, paced=False)
-    latency = max(int(plan.words[tensor][-1]) for tensor in last) + 1
     sums = total(figures.values())
-    return Figures(
-        "model", name, source(name), **sums, cycles=cycles, latency=latency, nodes=figures
-    )
+    return Figures("model", name, source(name), **sums, cycles=cycles, nodes=figures)
 
 
 def firings_of(node: Node, graph: Graph) -> int:
