@@ -59,10 +59,15 @@ bench: $(VENV)/dev ## speed of simulation and of building
 table: $(VENV)/dev ## arithmetics by accuracy and area, with HWGEN_MODELS and HWGEN_LIBERTY; writes docs/arithmetic.md
 	$(BIN)/python -m benchmarks.table
 
+calibrate: $(VENV)/dev ## fit the model of costs, with HWGEN_MODELS and HWGEN_LIBERTY; hours at first
+	$(BIN)/pip install --quiet --editable '.[synth]'
+	$(BIN)/python -m benchmarks.characterize
+	$(BIN)/python -m benchmarks.calibrate
+
 docs: $(VENV)/dev ## the pages, in build/docs
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/docs
 
 clean: ## remove what was made
 	rm -rf $(VENV) .cache build dist demo demo-lm *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo demo-lm test libpython lint sim synth fuzz conformance bench table docs clean
+.PHONY: help demo demo-lm test libpython lint sim synth fuzz conformance bench table calibrate docs clean
