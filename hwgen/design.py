@@ -15,6 +15,7 @@ import onnx
 from hwgen import energy, engines, golden, synth
 from hwgen.config import Config
 from hwgen.cost.figures import Figures
+from hwgen.cost.model import estimate
 from hwgen.cost.schedule import interval, schedule
 from hwgen.cost.timing import timing
 from hwgen.emit.manifest import manifest
@@ -181,6 +182,14 @@ class Design:
     def _watchdog(self) -> int:
         return 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
 
+    def estimate(self, target: str = "ecp5") -> Figures:
+        """Area of each node and in sum without synthesis, for "ecp5", "xcup" ("xilinx") or "asic",
+        whose energy and longest path are estimated too; `source` says how far such figures are off.
+
+        Raises `ConfigError` for other targets.
+        """
+        return estimate(self.graph, target)
+
     def synthesize(
         self,
         target: str = "ecp5",
@@ -346,6 +355,15 @@ def compile(
     Raises `HwgenError`.
     """
     resolved = Config.of(config).with_options(cycles, macs, overrides, shapes, arith, stream)
+    proto, graph, resolved = imported(model, resolved, calibrate)
+    lower(graph, resolved)
+    return Design(proto, graph, resolved)
+
+
+def imported(
+    model: str | Path | onnx.ModelProto, resolved: Config, calibrate: Arrays | None
+) -> tuple[onnx.ModelProto, Graph, Config]:
+    """The model converted, its graph before any pass, and the configuration resolved."""
     proto = converted(read(model), resolved, calibrate)
     name = resolved.name or (
         Path(model).stem if isinstance(model, str | Path) else proto.graph.name
@@ -357,8 +375,7 @@ def compile(
         resolved = replace(resolved, formats=formats)
         graph = load(proto, resolved.shapes, resolved.name, resolved.fixed)
     resolved.check_nodes((n.name for n in graph.nodes), (n.name for n in proto.graph.node))
-    lower(graph, resolved)
-    return Design(proto, graph, resolved)
+    return proto, graph, resolved
 
 
 def converted(proto: onnx.ModelProto, config: Config, calibrate: Arrays | None) -> onnx.ModelProto:
@@ -379,5 +396,6 @@ __all__ = [
     "bundle_of",
     "compile",
     "converted",
+    "imported",
     "npz",
 ]

@@ -24,7 +24,7 @@ LAYERS = (
     ("engines",),
     ("energy",),
     ("design", "doctor", "samples"),
-    ("trace", "terminal", "options"),
+    ("trace", "terminal", "options", "points"),
     ("report",),
     ("commands",),
     ("cli",),

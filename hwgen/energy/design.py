@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 
 from hwgen import golden
+from hwgen.cost.classes import CLASSES, GLUE, class_of
 from hwgen.cost.figures import Figures, total
 from hwgen.cost.gates import Netlist, timing
 from hwgen.cost.power import LEAK, GatePower, gate_power
 from hwgen.emit.names import identifier
 from hwgen.emit.top import instances
-from hwgen.energy.classes import CLASSES, GLUE, class_of
 from hwgen.energy.compiled import Compiled
 from hwgen.energy.unit import clock_period
 from hwgen.engines.beats import pack

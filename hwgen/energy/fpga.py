@@ -7,10 +7,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from hwgen.cost.classes import CLASSES, GLUE, STORES, class_of
 from hwgen.cost.figures import Figures, total
 from hwgen.cost.fpga import Energies, energies, source
 from hwgen.emit.top import instances
-from hwgen.energy.classes import CLASSES, GLUE, STORES, class_of
 from hwgen.energy.compiled import Compiled
 from hwgen.energy.saif import Nets, read_saif
 from hwgen.errors import SimulationError
