@@ -197,7 +197,8 @@ def test_pages_in_a_browser(tmp_path: Path, design: dict, exploration: Path) -> 
         assert f'<section id="{title}">' in found
     assert found.count("2,048 cycles") == 1 and "error of the model" in found
     assert ">10.0 %<" in found  # 330 lookup tables modelled, 300 synthesized
-    assert found.count('aria-label="LUT (model, ecp5)"') == 1
+    assert found.count('aria-label="LUT (synthesis, ecp5)"') == 1  # rather than the model's
+    assert 'aria-label="LUT (model, ecp5)"' not in found
     assert "no &lt;/script&gt; here" in found
     path.write_text(page(exploration_data(exploration)))
     found = opened(path)
