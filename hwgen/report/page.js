@@ -140,8 +140,8 @@ function boxOf(box, all, slowest, WIDE, TALL) {
   }
   const cycles = Math.max(...box.units.map(u => u.cycles)), share = cycles / slowest;
   const lines = box.units.map(u => `${u.kind}: ${number(u.cycles)} cycles`);
-  const area = all.find(f => f.level !== "activity" && f.nodes[box.id]) || all.find(f => f.nodes[box.id]);
-  const energy = [...all].reverse().find(f => f.nodes[box.id] && f.nodes[box.id].energy_nj != null);
+  const area = measured(all).find(f => f.nodes[box.id]);
+  const energy = measured(all).find(f => f.nodes[box.id] && f.nodes[box.id].energy_nj != null);
   const own = area ? area.nodes[box.id] : {};
   const sizes = [["lut", "LUT"], ["ff", "FF"], ["dsp", "DSP"], ["bram", "BRAM"], ["area_um2", "um\u00b2"]]
     .filter(([key]) => own[key] || (key === "lut" && own[key] != null)).map(([key, name]) => `${number(own[key], 0)} ${name}`);
@@ -179,10 +179,15 @@ function bars(title, rows, decimals, colour) {
   });
   return html("div", { class: "chart" }, html("h3", {}, title), drawn);
 }
+// By target; the best known first.
+function measured(figures) {
+  const order = ["placed", "synthesis", "activity", "model"], targets = [...new Set(figures.map(f => f.target))];
+  return targets.flatMap(t => order.flatMap(level => figures.filter(f => f.target === t && f.level === level)));
+}
 function layerBars(figures) {
   const charts = [], done = new Set();
-  for (const f of figures) for (const [key, name, decimals] of METRICS) {
-    const energy = key === "energy_nj", tag = energy ? `${key} ${label(f)}` : `${key} ${f.target}`;
+  for (const f of measured(figures)) for (const [key, name, decimals] of METRICS) {
+    const energy = key === "energy_nj", tag = `${key} ${f.target}`;
     const nodes = Object.entries(f.nodes).filter(([, n]) => n[key] != null);
     if (!nodes.length || done.has(key === "cycles" ? key : tag) || !nodes.some(([, n]) => n[key])) continue;
     done.add(key === "cycles" ? key : tag);
@@ -269,7 +274,7 @@ function errors(layers, threshold) {
 function designPage() {
   const figures = data.figures, trace = data.trace, facts = { ...data.facts };
   const mine = figures.filter(f => f.target === figures[0].target);
-  for (const f of [...mine].reverse()) for (const [key, name, d] of METRICS)
+  for (const f of measured(mine)) for (const [key, name, d] of METRICS)
     if (f[key] && key !== "cycles" && !facts[`${name}, ${f.target}`]) facts[`${name}, ${f.target}`] = number(f[key], d);
   page.append(html("header", {}, html("h1", {}, data.title), html("span", {}, `design report, hwgen ${data.version}`)));
   page.append(cards(facts));
