@@ -66,11 +66,12 @@ def fold(
         _apply(graph, layer, choice, max(target, choice.cycles))
     slowest = fold_attention.fold_attention(graph, target, own)
     reached = max([target, slowest, *(choice.cycles for choice in folds)])
-    if cycles is not None and reached > cycles:
-        raise ConfigError(
-            f"what is set of {', '.join({**chosen, **own})} takes {reached} cycles; do more at "
-            f"once there, or set cycles to at least {reached}, not {cycles}"
-        )
+    if cycles is not None:
+        slow = {n.node.name: c.cycles for n, c in zip(layers, folds, strict=True)}
+        for name, takes in {**slow, **dict.fromkeys(own, slowest)}.items():
+            if takes > cycles:
+                text = f"takes {takes} cycles as it is set, not {cycles}"
+                graph.notes[name] = "; ".join(filter(None, (graph.notes.get(name), text)))
     return reached
 
 
