@@ -132,7 +132,7 @@ function dataflow(graph, all) {
     const text = `${e.label} = ${e.width} bit`, leaving = graph.edges.filter(f => f.from === e.from).length > 1;
     put(a.rank, b.rank, () => svg("path", { d: path, fill: "none", stroke: "#9fb2cc",
       "stroke-width": 1.5 + 5 * Math.sqrt(e.width / widest), tip: `${e.shape}\n${text}\n${number(e.words)} words` }));
-    const entering = graph.edges.filter(f => f.to === e.to && b.rank - boxes.get(f.from).rank === 1).length > 1;
+    const entering = x1 !== x2 || graph.edges.filter(f => f.to === e.to && b.rank - boxes.get(f.from).rank === 1).length > 1;
     const back = leaving ? x2 < x1 : x1 < x2;  // where streams fan out or in, at the end that is alone
     const at = far ? [out + 8, y1 + 48] : leaving ? [x2 + (back ? -9 : 9), y2 - 7] : entering ? [x1 + (back ? -9 : 9), y1 + 14]
       : [x1 + 9, (y1 + y2) / 2 + 4];
