@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hwgen.commands.explore import explore
 from hwgen.errors import ConfigError, HwgenError, ModelError
 
 app = typer.Typer(
@@ -210,6 +211,9 @@ def synth(
     console().print(figures_table(figures))
     for line in facts(figures):
         print(line)
+
+
+app.command()(explore)
 
 
 @app.command()

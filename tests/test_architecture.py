@@ -23,7 +23,8 @@ LAYERS = (
     ("emit", "synth"),
     ("engines",),
     ("design", "doctor", "samples"),
-    ("energy", "terminal"),
+    ("energy", "terminal", "explore"),
+    ("commands",),
     ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
@@ -32,11 +33,14 @@ ROOMS = {
     "amaranth": {"rtl", "emit"},
     "find_libpython": {"engines"},
     "google": {"frontend"},  # protobuf
-    "onnx": {"frontend", "design"},
-    "rich": {"cli", "terminal"},
-    "typer": {"cli"},
+    "onnx": {"frontend", "design", "explore"},
+    "optuna": {"explore"},
+    "ray": {"explore"},
+    "rich": {"cli", "commands", "terminal"},
+    "typer": {"cli", "commands"},
     "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal"},
 }
+EXTRAS = {"optuna": "explore", "ray": "cluster"}  # these come with an extra
 DISTRIBUTIONS = {"google": "protobuf"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -81,7 +85,9 @@ def test_every_part_has_a_place() -> None:
 def test_every_dependency_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]}
-    assert {DISTRIBUTIONS.get(name, name) for name in ROOMS} <= declared
+    for name, extra in EXTRAS.items():
+        assert any(re.match(name, e) for e in project["optional-dependencies"][extra])
+    assert {DISTRIBUTIONS.get(name, name) for name in ROOMS} <= declared | set(EXTRAS)
 
 
 def test_testbenches_stand_alone() -> None:

@@ -65,7 +65,7 @@ class Evaluator:
         self.cache = Cache()
         self._models: OrderedDict[tuple, tuple[onnx.ModelProto, Config]] = OrderedDict()
         self._model = read(task.model)
-        self._metric = task.metric and metric_named(task.metric, task.folder)
+        self._metric = metric_named(task.metric, task.folder) if task.metric else None
 
     def __call__(self, point: Point) -> dict:
         """The record of a point: objectives, whether all constraints hold, and figures; or, where
@@ -174,7 +174,8 @@ def bind(
     for name, node in attention.items():
         depth = graph.tensors[node.inputs[0]].channels // node.heads
         width = graph.tensors[node.inputs[2]].channels // node.groups
-        limits[name, "simd"] = lambda value, most=gcd(depth, width): most % value == 0
+        common = gcd(depth, width)
+        limits[name, "simd"] = lambda value, most=common: most % value == 0
         limits[name, "lanes"] = node.slots.__ge__
         limits[name, "heads"] = lambda value, most=node.groups: most % value == 0
     return space.bind(names, limits)

@@ -244,5 +244,5 @@ def _digest(*parts: Mapping) -> str:
             if array is not None:
                 values = np.ascontiguousarray(array)
                 digest.update(f"{name} {values.dtype.str} {values.shape} ".encode())
-                digest.update(values)
+                digest.update(values.tobytes())
     return digest.hexdigest()

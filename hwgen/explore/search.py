@@ -63,7 +63,7 @@ class Sampler:
         self._bound, self._objectives = bound, objectives
         self._worst = dict.fromkeys(objectives, 0.0)
         self._random = random.Random(seed)
-        self._distributions = {}
+        self._distributions: dict[str, Any] = {}
         for parameter in bound.parameters:
             count = len(parameter.choices)
             self._distributions[parameter.name] = (

@@ -128,7 +128,7 @@ class Space:
         if not (whole or lanes or tables["nodes"] or tables["groups"]):
             raise ConfigError(
                 f"the space is empty: give lists of choices for {', '.join(WHOLE)}, or for "
-                f"{', '.join(NODE_KEYS)} of nodes in tables such as [nodes.\"*\"]"
+                f'{", ".join(NODE_KEYS)} of nodes in tables such as [nodes."*"]'
             )
         if all(any(v != UNSET for v in whole.get(k, ())) for k in ("cycles", "macs")):
             raise ConfigError("space: cycles and macs exclude each other: give one of them")
@@ -230,7 +230,9 @@ def _choices(value: object, key: str, where: str) -> tuple[Value, ...]:
         content = {"lanes": {"x": choice}} if key == "lanes" and where.startswith("lanes.") else {}
         whole = where == key
         try:
-            Config.parse(content or ({key: choice} if whole else {"nodes": {"node": {key: choice}}}))
+            Config.parse(
+                content or ({key: choice} if whole else {"nodes": {"node": {key: choice}}})
+            )
         except ConfigError as error:
             raise ConfigError(f"space: {where}: {error}") from error
     if len(set(value)) < len(value):
