@@ -125,7 +125,7 @@ def _print_table(found: Exploration) -> None:
     from hwgen.terminal import console
 
     feasible = sum(record["feasible"] for record in found.records)
-    failed = sum(record["objectives"] is None for record in found.records)
+    failed = sum(record["figures"] is None for record in found.records)
     fixed, table = _table(found)
     console().print(table)
     if fixed:
@@ -216,12 +216,11 @@ def _print_csv(found: Exploration) -> None:
 def _rows(found: Exploration) -> Iterator[dict]:
     front = [id(record) for record in found.front]
     for record in found.records:
-        known = record["objectives"] or {}
         checked = record["verified"] or {}
         figures = checked.get("figures") or {}
         yield {
             **record["point"],
-            **{name: known.get(name) for name in found.about["objectives"]},
+            **{name: record["objectives"][name] for name in found.about["objectives"]},
             "feasible": record["feasible"],
             "front": id(record) in front,
             "matched": checked.get("matched"),

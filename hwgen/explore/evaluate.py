@@ -71,11 +71,18 @@ class Evaluator:
         """The record of a point: objectives, whether all constraints hold, and figures; or, where
         no such design can be made, the `error`. Raises `HwgenError` for what is wrong with all."""
         task = self.task
-        record: dict = {"point": point, "objectives": None, "feasible": False, "figures": None}
         try:
             design = self.design(task.bound.config(task.base, point))
         except HwgenError as error:
-            return {**record, "verified": None, "error": str(error)}
+            unknown = dict.fromkeys(task.objectives)
+            return {
+                "point": point,
+                "objectives": unknown,
+                "feasible": False,
+                "figures": None,
+                "verified": None,
+                "error": str(error),
+            }
         right, figures = self.judge(design)
         misses = {c.text: c.violation(right, figures) for c in task.constraints}
         return {

@@ -11,7 +11,9 @@ import numpy as np
 def front(values: Sequence[Sequence[float]]) -> list[int]:
     """The points (rows, all columns to be minimized) that no other is at least as good as
     everywhere and better somewhere; of equal points the first."""
-    table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    if not len(values):
+        return []
+    table = np.asarray(values, dtype=np.float64)
     kept: list[int] = []
     for k in np.lexsort(table.T[::-1]):  # what beats a point comes before it
         if not any((table[j] <= table[k]).all() for j in kept):
@@ -22,7 +24,7 @@ def front(values: Sequence[Sequence[float]]) -> list[int]:
 def spread(values: Sequence[Sequence[float]], count: int) -> list[int]:
     """The points (rows) of a front, those first that win an objective, then the most isolated: by
     the crowding distance of NSGA-II (Deb et al., 2002), a point taken out at a time."""
-    table = np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+    table = np.asarray(values, dtype=np.float64)
     kept = list(range(len(table)))
     while len(kept) > max(count, 0):
         distance = _crowding(table[kept])

@@ -205,7 +205,7 @@ def _chosen(records: list[dict], ways: Mapping[str, str], verify: int) -> list[d
     where no point can be built, or none meets all constraints."""
     good = [r for r in records if r["feasible"]]
     if not good:
-        built = [r for r in records if r["objectives"] is not None]
+        built = [r for r in records if r["figures"] is not None]
         if not built:
             reason = f"the first: {records[0]['error']}" if records else "no time was left for any"
             raise ConfigError(f"none of {len(records)} points can be built; {reason}")

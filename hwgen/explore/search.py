@@ -128,7 +128,7 @@ class Sampler:
 
     def _values(self, record: Mapping) -> list[float]:
         """Objectives; the worst seen of a point that has none."""
-        found = record["objectives"] or self._worst
+        found = self._worst if record["figures"] is None else record["objectives"]
         for name, way in self._objectives.items():
             worse = min if way == "max" else max
             self._worst[name] = worse(self._worst[name], found[name])
@@ -136,7 +136,6 @@ class Sampler:
 
 
 def _misses(record: Mapping) -> dict[str, float]:
-    """Violations by constraint, positive where one is missed."""
-    missed = dict(record.get("misses") or {})
-    total = sum(missed.values())
-    return {"constraints": FAR if record["objectives"] is None else total}
+    """By how much constraints are missed, in all."""
+    unbuilt = record["figures"] is None
+    return {"constraints": FAR if unbuilt else sum(record["misses"].values())}

@@ -75,7 +75,9 @@ class Bound:
                     nodes.setdefault(name, {})[parameter.key] = chosen
             elif not parameter.table:
                 content[parameter.key] = chosen
-        return Config.parse({**content, "nodes": nodes})
+        made = {name: NodeConfig(**keys) for name, keys in nodes.items()}
+        content["nodes"] = {name: node for name, node in made.items() if node != NodeConfig()}
+        return Config(**content)
 
 
 @dataclass(frozen=True)
