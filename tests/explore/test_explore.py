@@ -57,9 +57,7 @@ def test_grid(tmp_path: Path) -> None:
     about = json.loads((tmp_path / "a" / "exploration.json").read_text())
     assert about["objectives"] == {"accuracy": "max", "luts": "min", "interval": "min"}
     assert about["target"] == "ecp5" and about["source"] == "operands"
-    first = hwgen.compile(
-        MODEL, tmp_path / "a" / "pareto" / "1.toml", calibrate=points.data()[0]
-    )
+    first = hwgen.compile(MODEL, tmp_path / "a" / "pareto" / "1.toml", calibrate=points.data()[0])
     assert first.predicted.interval == found.front[0]["objectives"]["interval"]
 
 
@@ -189,7 +187,9 @@ def test_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert checked["verified"]["figures"]["level"] == "synthesis"
     assert checked["figures"]["level"] == "model"
     rows = succeeds(*command, "--csv").splitlines()
-    assert rows[0].startswith("cycles,accuracy,luts,interval,feasible,front,matched,synthesized_lut")
+    assert rows[0].startswith(
+        "cycles,accuracy,luts,interval,feasible,front,matched,synthesized_lut"
+    )
     assert len(rows) == 3 and sum(",True,True,True," in row for row in rows) == 1
     fails(tmp_path, *command, "--csv", "--json", says="not both")
     fails(tmp_path, *command[:5], tmp_path / "none.toml", says="can't read .*none.toml")
