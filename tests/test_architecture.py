@@ -35,7 +35,7 @@ ROOMS = {
     "amaranth": {"rtl", "emit"},
     "find_libpython": {"engines"},
     "google": {"frontend"},  # protobuf
-    "onnx": {"frontend", "design", "explore"},
+    "onnx": {"frontend", "design", "explore", "points"},
     "onnxruntime": {"frontend"},
     "optuna": {"explore"},
     "ray": {"explore"},

@@ -10,10 +10,10 @@ from math import gcd
 import numpy as np
 import onnx
 
-from hwgen.config import Config
+from hwgen.config import Config, NodeConfig
 from hwgen.cost.figures import Figures
+from hwgen.cost.model import estimate
 from hwgen.design import Design, converted
-from hwgen.design import compile as compile_model
 from hwgen.errors import ConfigError, HwgenError, InputError
 from hwgen.explore.objectives import ACCURACY, Constraint, metric_named, score, values
 from hwgen.explore.space import UNSET, Bound, Point, Space
@@ -23,6 +23,7 @@ from hwgen.golden import Cache
 from hwgen.golden.host import encode
 from hwgen.ir import Attention, Graph, Linear, Pool, Product, Requantize
 from hwgen.passes.layers import Layer, Matrices
+from hwgen.points import Points
 
 Cost = Callable[[Graph, str], Figures]
 CONVERTED = 64  # models of other arithmetics kept
@@ -63,7 +64,7 @@ class Evaluator:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.cache = Cache()
-        self._models: OrderedDict[tuple, tuple[onnx.ModelProto, Config]] = OrderedDict()
+        self._models: OrderedDict[tuple, Points] = OrderedDict()
         self._model = read(task.model)
         self._metric = metric_named(task.metric, task.folder) if task.metric else None
 
@@ -102,7 +103,7 @@ class Evaluator:
         if ACCURACY in task.needed:
             outputs = design.golden(dict(task.data), self.cache)
             right = score(self._metric, outputs, task.labels)
-        figures = (task.cost or _model_cost())(design.graph, task.target)
+        figures = (task.cost or estimate)(design.graph, task.target)
         predicted = design.predicted
         figures = replace(figures, cycles=predicted.interval, latency=predicted.latency)
         for name, value in values(task.needed, right, figures).items():
@@ -115,15 +116,13 @@ class Evaluator:
         nodes = {k: n.arith for k, n in config.nodes.items() if n.arith is not None}
         key = (config.arith, config.scale, config.per_channel, *sorted(nodes.items()))
         if key not in self._models:
-            first = compile_model(self._model, config, calibrate=self.task.calibrate)
-            self._models[key] = first.model, first.config
-            while len(self._models) > CONVERTED:
+            own = {name: NodeConfig(arith=arith) for name, arith in nodes.items()}
+            plain = replace(config, cycles=None, macs=None, nodes=own)
+            self._models[key] = Points(self._model, plain, self.task.calibrate)
+            if len(self._models) > CONVERTED:
                 self._models.popitem(last=False)
-            return first
         self._models.move_to_end(key)
-        model, kept = self._models[key]
-        config = replace(config.converted(), formats=kept.formats)
-        return compile_model(model, config)
+        return self._models[key].configured(config)
 
     def check(self) -> Figures:
         """Raise `HwgenError` for a target, data or metric that no point could be judged with;
@@ -190,9 +189,3 @@ def bind(
 
 def _all(graph: Graph) -> set[str]:
     return {node.name for node in graph.nodes}
-
-
-def _model_cost() -> Cost:
-    from hwgen.cost.model import estimate
-
-    return estimate

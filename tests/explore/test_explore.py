@@ -118,7 +118,7 @@ def test_points_that_cannot_be(tmp_path: Path) -> None:
     assert len(failed) == 2
     assert all("cycles must be at least" in r["error"] and not r["feasible"] for r in failed)
     assert all(r["objectives"] == dict.fromkeys(QUICK.split(",")) for r in failed)
-    with pytest.raises(ConfigError, match="none of 1 points can be built; the first: .*cycles"):
+    with pytest.raises(ConfigError, match=r"none of 1 points can be built; the first: .*cycles"):
         run(tmp_path / "b", {"cycles": [1]})
     with pytest.raises(ConfigError, match=r"nearest misses luts<=1 by .*: loosen them"):
         run(tmp_path / "c", {"cycles": [4096]}, constraints=["luts<=1"])
@@ -133,10 +133,7 @@ def test_what_is_wrong_with_all(tmp_path: Path) -> None:
         ({"metric": "none:f"}, ConfigError, "No module"),
         ({"objectives": "area"}, ConfigError, "area is not known at the model level of ecp5"),
         ({"constraints": ["fits=x"]}, ConfigError, "unknown device"),
-        ({"ray": "127.0.0.1:1"}, ConfigError, "no Ray cluster answers at 127.0.0.1:1"),
     ):
-        if "ray" in change and sys.platform != "never":
-            continue  # it waits for half a minute
         with pytest.raises(error, match=says):
             run(tmp_path / "a", **change)
     assert not (tmp_path / "a" / "points.jsonl").exists()
@@ -166,10 +163,9 @@ def test_without_optuna(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @pytest.mark.model
-def test_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_verified(tmp_path: Path) -> None:
     """The command: chosen points are simulated and synthesized, and it says which figure is
     what."""
-    monkeypatch.setattr("hwgen.explore.evaluate._model_cost", lambda: cost)
     space, data = tmp_path / "space.toml", tmp_path / "data.npz"
     space.write_text("cycles = [1024, 4096]\n")
     inputs, labels = points.data(16)
@@ -178,7 +174,7 @@ def test_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     command += ("--objectives", QUICK, "--jobs", 1, "--verify", 1, "--samples", 2)
     printed = succeeds(*command)
     assert "2 points: 2 on the front, 2 feasible, 0 that can't be built" in printed
-    assert "modelled for ecp5: operands" in printed and "synthesized: Yosys" in printed
+    assert "modelled for ecp5: " in printed and "synthesized: Yosys" in printed
     assert printed.count("bit-exact") == 1
     found = json.loads(succeeds(*command, "--json"))
     (checked,) = (r for r in found["front"] if r["verified"])
@@ -203,7 +199,7 @@ def test_differing_hardware(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         told = {"matched": False, "mismatch": "input 0, output 'y' [3]: 1 in hardware"}
         return {**told, "samples": 1, "interval": 1, "latency": 1, "figures": figures}
 
-    monkeypatch.setattr("hwgen.explore.evaluate._model_cost", lambda: cost)
+    monkeypatch.setattr("hwgen.explore.evaluate.estimate", cost)
     monkeypatch.setattr("hwgen.explore.run.verified", bad)
     space = tmp_path / "space.toml"
     space.write_text("cycles = [4096]\n")
