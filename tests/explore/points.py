@@ -17,7 +17,7 @@ MODEL = SHIPPED / "digits_mlp.onnx"
 FLOAT = SHIPPED / "digits_mlp_float.onnx"
 
 
-def data(samples: int = 64) -> tuple[np.ndarray, np.ndarray]:
+def data(samples: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Inputs and labels."""
     file = np.load(MODEL.with_suffix(".npz"))
     return file["inputs"][:samples], file["labels"][:samples]
