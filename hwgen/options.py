@@ -19,7 +19,7 @@ Shapes = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NODE.pe=4", help="pe, simd, requant_bits or arith of a node."),
+    typer.Option("--set", metavar="NODE.pe=4", help="pe, simd, memory, arith... of a node."),
 ]
 Arith = Annotated[
     str | None, typer.Option(metavar="SPEC", help="Arithmetic to convert to, such as int8.")
@@ -95,7 +95,7 @@ def overrides_of(options: list[str] | None) -> dict[str, dict[str, int | str]]:
     for option in options or []:
         target, _, value = option.rpartition("=")
         node, _, key = target.rpartition(".")
-        text = key == "arith" and value
+        text = key in ("arith", "memory") and value
         if not node or not (text or NUMBER.fullmatch(value)):
             raise ConfigError(f"--set {option}: write it as NODE.pe=4 or NODE.arith=int8")
         overrides.setdefault(node, {})[key] = value if text else int(value)

@@ -170,6 +170,7 @@ def bind(
         "simd": [*layers, *attention],
         "lanes": list(attention),
         "heads": list(attention),
+        "memory": [n.name for n in graph.nodes if isinstance(n, Linear)],
         "requant_bits": [name for name in dict.fromkeys(requantized) if name in _all(graph)],
     }
     limits: dict = {}

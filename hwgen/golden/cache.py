@@ -28,7 +28,7 @@ LIMIT = 256 << 20  # bytes kept
 # Fields that say how much is done at once: they don't change what comes out of a layer.
 FOLDS: dict[type[Node], frozenset[str]] = {
     Window: frozenset(("block", "repeat", "taps", "rows", "columns", "pixels")),
-    Linear: frozenset(("parallel", "pe", "simd", "repeat", "pixels")),
+    Linear: frozenset(("parallel", "pe", "simd", "repeat", "pixels", "memory")),
     Pool: frozenset(("block", "simd", "pixels")),
     Product: frozenset(("pe", "simd")),
     Requantize: frozenset(("cycles",)),
