@@ -13,6 +13,7 @@ import typer
 from hwgen.commands.compare import compare
 from hwgen.commands.energy import energy
 from hwgen.commands.estimate import estimate
+from hwgen.commands.explore import explore
 from hwgen.commands.report import report
 from hwgen.commands.trace import trace
 from hwgen.errors import ConfigError, HwgenError, ModelError
@@ -204,7 +205,7 @@ def synth(
         print(line)
 
 
-for command in (estimate, energy, trace, report, compare):
+for command in (estimate, energy, trace, explore, report, compare):
     app.command()(command)
 
 

@@ -17,6 +17,7 @@ MOST_BITS = 32  # of a multiplier: what the golden model's 64-bit integers hold
 MOST_NAMES = 8  # listed in a message
 SCALES = ("max", "mse")
 MOST_CARRIER_BITS = 16  # of a tensor left in float
+MEMORIES = ("block", "logic")
 FOLDS = ("pe", "simd", "lanes", "heads")
 # Keys that are no tables, in the order they are written.
 PLAIN = ("name", "stream", "cycles", "macs", "requant_bits", "arith", "scale", "per_channel")
@@ -25,13 +26,15 @@ PLAIN = ("name", "stream", "cycles", "macs", "requant_bits", "arith", "scale", "
 @dataclass(frozen=True)
 class NodeConfig:
     """`pe` outputs and `simd` inputs at once; of attention `lanes` keys, `simd` elements of a head
-    and `heads` at once; `requant_bits`: multiplier bits of an approximate requantization; `arith`:
-    the arithmetic to convert the node to, as text."""
+    and `heads` at once; `memory`: weights in "block" RAM or in "logic", by their size unless set;
+    `requant_bits`: multiplier bits of an approximate requantization; `arith`: the arithmetic to
+    convert the node to, as text."""
 
     pe: int | None = None
     simd: int | None = None
     lanes: int | None = None
     heads: int | None = None
+    memory: Literal["block", "logic"] | None = None
     requant_bits: int | None = None
     arith: str | None = None
 
@@ -88,6 +91,9 @@ class Config:
         for name, node in self.nodes.items():
             for key in FOLDS:
                 _positive(getattr(node, key), f"{name}.{key}")
+            if node.memory not in (None, *MEMORIES):
+                kinds = ", ".join(MEMORIES)
+                raise ConfigError(f"{name}.memory must be one of {kinds}, not {node.memory!r}")
             _positive(node.requant_bits, f"{name}.requant_bits", MOST_BITS)
             _arithmetic(node.arith, f"{name}.arith")
 

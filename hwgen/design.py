@@ -102,15 +102,16 @@ class Design:
         latency = max(int(plan.words[tensor][-1]) for tensor in last) + 1
         return Predicted(interval(self.graph), latency, nodes)
 
-    def golden(self, inputs) -> dict:
+    def golden(self, inputs, cache: golden.Cache | None = None) -> dict:
         """What the hardware will give, by ONNX output name.
 
         `inputs`: arrays by ONNX input name, or one array for the only input; the leading axis is
         samples. Of a stream: (sequences, rows, ...), or a list of arrays (rows, ...) of any
-        lengths, and so the outputs.
+        lengths, and so the outputs. `cache`: results of layers, shared with other designs that are
+        given the same inputs.
         """
         codes = self._codes(inputs)
-        return self._arrays(golden.run(self.graph, codes), codes)
+        return self._arrays(golden.run(self.graph, codes, cache=cache), codes)
 
     def _codes(self, inputs) -> dict[str, np.ndarray]:
         """Codes of all inputs, and in a stream the ends of sequences."""

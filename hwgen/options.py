@@ -22,7 +22,7 @@ Sets = Annotated[
     typer.Option(
         "--set",
         metavar="NODE.pe=4",
-        help="pe, simd, lanes, heads, requant_bits or arith of a node.",
+        help="pe, simd, lanes, heads, memory, requant_bits or arith.",
     ),
 ]
 Arith = Annotated[
@@ -99,13 +99,13 @@ def overrides_of(options: list[str] | None) -> dict[str, dict[str, int | str]]:
     for option in options or []:
         target, _, value = option.rpartition("=")
         node, _, key = target.rpartition(".")
-        text = key == "arith" and value
+        text = key in ("arith", "memory") and value
         if not node or not (text or NUMBER.fullmatch(value)):
             wrong = (
                 "it names no node"
                 if value and not node
                 else f"{key} must be a positive integer, not {value!r}"
-                if value and key and key != "arith"
+                if value and key and key not in ("arith", "memory")
                 else "it has no value"
             )
             raise ConfigError(f"--set {option}: {wrong}; write it as NODE.pe=4 or NODE.arith=int8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,7 +48,13 @@ class Points:
                 raise ConfigError(
                     f"{node}: points of one model share its arithmetic: make other Points"
                 )
-        config = self._config.with_options(cycles, macs, overrides)
+        return self.configured(self._config.with_options(cycles, macs, overrides))
+
+    def configured(self, config: Config) -> Design:
+        """The design of a whole configuration; names, arithmetic and the formats of tensors left
+        in float are those of these points, whatever it says."""
+        own = self._config
+        config = replace(config.converted(), name=own.name, formats=own.formats)
         names = [node.name for node in self._graph.nodes]
         config.check_nodes(names, (node.name for node in self._proto.graph.node))
         graph = self._graph.copy()

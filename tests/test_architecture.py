@@ -25,7 +25,7 @@ LAYERS = (
     ("energy",),
     ("design", "doctor", "samples"),
     ("trace", "terminal", "options", "points"),
-    ("report",),
+    ("report", "explore"),
     ("commands",),
     ("cli",),
 )
@@ -35,13 +35,15 @@ ROOMS = {
     "amaranth": {"rtl", "emit"},
     "find_libpython": {"engines"},
     "google": {"frontend"},  # protobuf
-    "onnx": {"frontend", "design"},
+    "onnx": {"frontend", "design", "explore", "points"},
     "onnxruntime": {"frontend"},
-    "rich": {"cli", "terminal"},
+    "optuna": {"explore"},
+    "ray": {"explore"},
+    "rich": {"cli", "commands", "terminal"},
     "typer": {"cli", "options", "commands"},
     "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal", "options"},
 }
-EXTRAS = {"onnxruntime": "trace"}  # these come with an extra
+EXTRAS = {"onnxruntime": "trace", "optuna": "explore", "ray": "cluster"}  # these come with an extra
 DISTRIBUTIONS = {"google": "protobuf"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

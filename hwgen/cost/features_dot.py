@@ -127,12 +127,14 @@ def _weights(p: Parts, node: Linear, bits: int) -> tuple[int, float]:
     if depth == 1:
         return 1, 1
     words = folded(node)
-    if depth * width >= BLOCK_BITS and p.technology.blocks:
+    in_blocks = node.memory == "block" or (node.memory is None and depth * width >= BLOCK_BITS)
+    if in_blocks and p.technology.blocks:
         kept = changing_bits(words, bits)
-        p.read_only(depth, width, 1, kept)
+        p.read_only(depth, width, 1, kept, True)
         return depth, kept
-    p.rom(words, bits)
-    return depth, distinct_bits(words, bits)
+    kept = distinct_bits(words, bits)
+    p.read_only(depth, width, 1, kept, False)
+    return depth, kept
 
 
 def folded(node: Linear) -> np.ndarray:

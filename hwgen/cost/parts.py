@@ -104,11 +104,19 @@ class Parts:
         else:
             self.read_only(depth, width, times, distinct_bits(words, bits))
 
-    def read_only(self, depth: int, width: int, times: int = 1, used: float | None = None) -> None:
-        """The same of unknown contents; `used` bits of a word are not constant."""
+    def read_only(
+        self,
+        depth: int,
+        width: int,
+        times: int = 1,
+        used: float | None = None,
+        in_blocks: bool | None = None,
+    ) -> None:
+        """The same of unknown contents; `used` bits of a word are not constant. `in_blocks`:
+        whether in block RAM, where there is some; by its size unless given."""
         used = width if used is None else used
         blocks = 0
-        if depth * width >= BLOCK_BITS:
+        if depth * width >= BLOCK_BITS if in_blocks is None else in_blocks:
             blocks = self.technology.rom_blocks(depth, int(used))
         self.add("bram", blocks, times)
         if blocks:

@@ -9,6 +9,7 @@ import numpy as np
 
 from hwgen.golden.attention import attention
 from hwgen.golden.blocks import block_quantize
+from hwgen.golden.cache import UNKEPT, Cache, graph_keys, once, tensor_keys
 from hwgen.golden.convert import convert, float_add
 from hwgen.golden.dot import products_sum
 from hwgen.golden.normalize import normalize, softmax
@@ -215,22 +216,34 @@ EVAL: dict[type[Node], Callable[..., np.ndarray]] = {
 
 
 def run(
-    graph: Graph, codes: dict[str, np.ndarray], keep: dict[str, np.ndarray] | None = None
+    graph: Graph,
+    codes: dict[str, np.ndarray],
+    keep: dict[str, np.ndarray] | None = None,
+    cache: Cache | None = None,
 ) -> dict[str, np.ndarray]:
     """Codes of all outputs, by port name, from those of all inputs: int64 (samples, elements) in
     stream order.
 
     Of a stream of sequences the samples are rows, and `codes` hold (samples, 1) ends by the name
     of their tensor. `keep`, if given, receives every tensor by name, shaped (samples, *shape).
+    `cache`: results of nodes that other graphs on the same inputs can use; without `keep`.
     """
     samples = len(next(iter(codes.values())))
+    graph = graph if cache is None else once(graph)
     size = max(1, CHUNK // max(tensor.elements for tensor in graph.tensors.values()))
     if any(isinstance(node, Positions) or getattr(node, "stateful", False) for node in graph.nodes):
         size = samples  # a sequence is of one piece
-    parts = [
-        _run({name: a[k : k + size] for name, a in codes.items()}, graph)
+    pieces = (
+        _inputs({name: a[k : k + size] for name, a in codes.items()}, graph)
         for k in range(0, samples, size)
-    ]
+    )
+    if cache is None:
+        parts = [_run(values, graph) for values in pieces]
+    else:
+        contents = graph_keys(graph)
+        parts = [
+            _cached(values, graph, tensor_keys(graph, contents, values), cache) for values in pieces
+        ]
     if keep is not None:
         keep.update({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
     return {
@@ -239,17 +252,45 @@ def run(
     }
 
 
-def _run(codes: dict[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
+def _inputs(codes: dict[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
+    """What the graph is given, by tensor."""
     values: dict[str, np.ndarray] = {}
     for port in graph.inputs:
         values[port.tensor] = _shaped(codes[port.name], graph.tensors[port.tensor])
         if port.ends:
             values[port.ends] = _shaped(codes[port.ends], graph.tensors[port.ends])
+    return values
+
+
+def _run(values: dict[str, np.ndarray], graph: Graph) -> dict[str, np.ndarray]:
     for node in graph.nodes:
         result = EVAL[type(node)](node, *(values[tensor] for tensor in node.inputs))
         for tensor in node.outputs:
             values[tensor] = _shaped(result, graph.tensors[tensor])
     return values
+
+
+def _cached(
+    values: dict[str, np.ndarray], graph: Graph, keys: dict[str, bytes], cache: Cache
+) -> dict[str, np.ndarray]:
+    """The outputs; of the nodes before them those are computed that nothing is kept of."""
+    wanted = set(graph.port_tensors())
+    given, missing = set(values), []
+    for node in reversed(graph.nodes):
+        asked = wanted.intersection(node.outputs)
+        if asked and not all(keys[tensor] in cache for tensor in asked):
+            missing.append(node)
+            wanted.update(node.inputs)
+    for tensor in wanted - given:
+        if keys[tensor] in cache:
+            values[tensor] = _shaped(cache.get(keys[tensor]), graph.tensors[tensor])
+    for node in reversed(missing):
+        result = EVAL[type(node)](node, *(values[tensor] for tensor in node.inputs))
+        for tensor in node.outputs:
+            values[tensor] = _shaped(result, graph.tensors[tensor])
+        if not isinstance(node, UNKEPT):
+            cache.put(keys[node.output], values[node.output])
+    return {name: values[name] for name in graph.port_tensors()}
 
 
 def _shaped(values: np.ndarray, tensor: Tensor) -> np.ndarray:

@@ -137,6 +137,7 @@ class Linear(Node):
     simd: int = 1  # fold: inputs of a group at once
     repeat: int = 1  # fold: ceil(outputs per group / pe), the times each row comes
     pixels: int = 1  # fold: rows at once; more than one only where a row takes one word
+    memory: str | None = None  # fold: weights in "block" RAM or in "logic"; None: by their size
 
     @property
     def rounds(self) -> bool:

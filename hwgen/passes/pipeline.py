@@ -7,6 +7,7 @@ from hwgen.ir import Graph
 from hwgen.passes.buffers import buffers
 from hwgen.passes.fold import fold
 from hwgen.passes.forms import forms
+from hwgen.passes.memories import memories
 from hwgen.passes.requantize import budget, merge
 from hwgen.passes.streams import forks, streams
 from hwgen.passes.tokens import tokens
@@ -20,6 +21,7 @@ def lower(graph: Graph, config: Config) -> None:
     target = fold(
         graph, config.cycles, config.macs, {k: v.fold for k, v in config.nodes.items() if v.fold}
     )
+    memories(graph, {k: v.memory for k, v in config.nodes.items() if v.memory is not None})
     forks(graph)
     streams(graph, target, config.lanes)
     bits = {k: v.requant_bits for k, v in config.nodes.items() if v.requant_bits is not None}

@@ -39,7 +39,7 @@ class LinearUnit(wiring.Component):
         weights = _fold(node, node.weight)
         depth = int(np.prod(weights.shape[:-3]))
         codes = weights < 0 if w == Bipolar() else weights
-        self._rom = Rom(codes.reshape(depth, -1), w.bits, "weights")
+        self._rom = Rom(codes.reshape(depth, -1), w.bits, "weights", node.memory)
         self._start = None if node.bias is None else _starts(node, y.fmt.bits)
         self.files = {**self._rom.files, **(self._start.files if self._start else {})}
         if node.rounds:

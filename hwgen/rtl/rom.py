@@ -15,13 +15,13 @@ BLOCK_BITS = 1 << 11
 
 class Rom:
     """`words[k]` one cycle of `ce` after address k; `files` holds the text of its $readmemh file,
-    if any.
+    if any. `memory`: "block" RAM or "logic", by its size unless given.
 
     The initial values of Verilog memories cost megabytes of text, so memories from FILE_BITS bits
     up are instances of rtl_templates/hwgen_rom.v, which reads a file.
     """
 
-    def __init__(self, words: np.ndarray, bits: int, name: str) -> None:
+    def __init__(self, words: np.ndarray, bits: int, name: str, memory: str | None = None) -> None:
         """`words` are codes (depth, elements): element 0 lowest, `bits` two's complement bits
         each."""
         self.depth, elements = words.shape
@@ -29,7 +29,8 @@ class Rom:
         self._packed = _pack(words, bits)
         self._name = name
         self.files: dict[str, str] = {}
-        if self.depth > 1 and self.depth * self.width >= FILE_BITS:
+        self._memory = memory
+        if self.depth > 1 and self.depth * self.width >= FILE_BITS and memory != "logic":
             digits = -(-self.width // 4)
             self.files[f"{name}.hex"] = "".join(f"{word:0{digits}x}\n" for word in self._packed)
 
@@ -51,7 +52,9 @@ class Rom:
                 o_data=out,
             )
             return out
-        style = {"rom_style": "block"} if self.depth * self.width >= BLOCK_BITS else {}
+        large = "block" if self.depth * self.width >= BLOCK_BITS else None
+        kind = self._memory or large
+        style = {"rom_style": kind} if kind else {}
         m.submodules[self._name] = memory = Memory(
             shape=self.width, depth=self.depth, init=self._packed, attrs=style
         )

@@ -61,6 +61,29 @@ def convert(
         for fmt in () if arithmetic is None else (arithmetic.x, arithmetic.w):
             if isinstance(fmt, Exponent):
                 raise ConfigError(f"{arithmetic}: {fmt} is a format of scales alone")
+    editor, whole = _prepared(model, options)
+
+    def chosen(node: onnx.NodeProto) -> bool:
+        return options.of(node.name) is not None and bears(editor, node)
+
+    _check_names(editor, options)
+    prepare(editor, chosen, whole)
+    plan = Planner(editor, options.of).run()
+    _check_layers(editor, chosen)
+    seen = _seen(editor, plan, options, calibrate)
+    Inserter(editor, plan, seen, options.scale, options.per_channel).run(options.of)
+    return editor.finish()
+
+
+def arithmetic_nodes(model: onnx.ModelProto, options: Options) -> list[str]:
+    """The nodes that can be given an arithmetic of their own where `options.arith` is that of all
+    others, by the names that `convert` knows them by."""
+    editor, _ = _prepared(model, options)
+    return [n.name for n in editor.nodes if bears(editor, n)]
+
+
+def _prepared(model: onnx.ModelProto, options: Options) -> tuple[Editor, bool]:
+    """The model in one form, and whether all of it is to be quantized anew."""
     editor = Editor(model)
     whole = options.arith is not None
     named = [n for n in editor.nodes if n.name in options.nodes]
@@ -73,17 +96,7 @@ def convert(
     if refused:
         lines = [f"  {name}: {reason}" for name, reason in refused.items()]
         raise ModelError("\n".join([f"{len(lines)} nodes can't be converted:", *lines]))
-
-    def chosen(node: onnx.NodeProto) -> bool:
-        return options.of(node.name) is not None and bears(editor, node)
-
-    _check_names(editor, options)
-    prepare(editor, chosen, whole)
-    plan = Planner(editor, options.of).run()
-    _check_layers(editor, chosen)
-    seen = _seen(editor, plan, options, calibrate)
-    Inserter(editor, plan, seen, options.scale, options.per_channel).run(options.of)
-    return editor.finish()
+    return editor, whole
 
 
 def _check_names(editor: Editor, options: Options) -> None:
@@ -139,4 +152,4 @@ def seen_formats(
     return formats
 
 
-__all__ = ["Options", "convert", "input_names", "seen_formats"]
+__all__ = ["Arrays", "Options", "arithmetic_nodes", "convert", "input_names", "seen_formats"]
