@@ -11,6 +11,13 @@ import pytest
 from hwgen.explore import explore
 from tests.explore import points
 
+# Nothing is sent anywhere; workers run as soon as others; a dead node is noticed within seconds.
+SETTINGS = {
+    "USAGE_STATS_ENABLED": "0",
+    "worker_niceness": "0",
+    "health_check_period_ms": "500",
+    "health_check_failure_threshold": "4",
+}
 ray = pytest.importorskip("ray")
 
 
@@ -18,7 +25,8 @@ ray = pytest.importorskip("ray")
 def test_nothing_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from ray.cluster_utils import Cluster
 
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(f"RAY_{name}", value)
     monkeypatch.setenv("PYTHONPATH", os.getcwd())  # noqa: PTH109
     node = {"num_cpus": 1, "object_store_memory": 80 << 20, "include_dashboard": False}
     head = {**node, "num_cpus": 0}
