@@ -69,7 +69,7 @@ def dot(
     elif w in CHOICES:
         width = x.bits + 1
         p.add("pick", width, lanes * times)
-        p.add("add", width, times)
+        p.add("add", width + 2 * (lanes - 1), times)
         p.register(lanes - 1, times)
     else:
         width = x.bits + w.bits
@@ -109,8 +109,8 @@ def linear(p: Parts, node: Linear, x: Tensor, y: Tensor) -> None:
             _wired(p, node, fmts[0], fmts[1])
         else:
             dot(p, fmts[0], fmts[1], lanes, dots, arithmetic, None, copies)
-        p.add("add", y.fmt.bits, dots * (node.words > 1))
-        p.add("choose", y.fmt.bits, dots * (node.words > 1))
+        p.add("add", y.fmt.bits, dots)
+        p.add("choose", y.fmt.bits, dots)
     p.register(y.fmt.bits, dots)
     p.register(3 * (1 + latency) if node.words > 1 else 1 + latency)
     p.register(1)
@@ -172,7 +172,10 @@ def _wired(p: Parts, node: Linear, x, w) -> None:
                     bits = odd.bit_length() + (factor < 0)
                     p.multiply(shape(x), (max(bits, 2), w.signed), node.pixels)
     for row in words:
-        p.tree([width] * max(1, int((row != 0).sum())), True, node.pixels)
+        terms = max(1, int((row != 0).sum()))
+        p.tree([width] * terms, True, node.pixels)
+        if choice and (row < 0).any():  # carries: an adder, and a bit of all others
+            p.add("add", width + 2 * (terms - 1), node.pixels)
 
 
 def _block_dot(p: Parts, node: Linear, x: Tensor, fmts, bits: int, dots: int, copies) -> None:
@@ -255,8 +258,8 @@ def product(p: Parts, node: Product, a: Tensor, b: Tensor, y: Tensor) -> None:
     p.add("add", fmts[0].bits * bool(node.zeros[0]), node.simd)
     p.add("add", fmts[1].bits * bool(node.zeros[1]), node.simd * node.pe)
     dot(p, fmts[0], fmts[1], node.simd, node.pe, None, None, (1, node.pe))
-    p.add("add", y.fmt.bits, node.pe * (words > 1))
-    p.add("choose", y.fmt.bits, node.pe * (words > 1))
+    p.add("add", y.fmt.bits, node.pe)
+    p.add("choose", y.fmt.bits, node.pe)
     p.register(y.fmt.bits, node.pe)
     p.register(3 * (1 + dot_latency(node.simd)) + 1)
 
