@@ -27,7 +27,8 @@ demo-lm: $(VENV)/run ## a language model: 200 characters, one at a time, in cycl
 	$(BIN)/hwgen build models/charlm.onnx -o demo-lm --stream --cycles 768
 	$(BIN)/python models/demo_charlm.py
 
-test: libpython ## all tests
+test: libpython ## all tests; pages are opened where there is a chromium
+	@command -v chromium > /dev/null || echo "chromium is missing: the pages of hwgen report are not opened"
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 libpython: $(VENV)/dev
