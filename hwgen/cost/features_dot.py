@@ -273,8 +273,15 @@ def interpolate(p: Parts, function: Interpolation, times: int = 1) -> int:
         fmt = int_holding(low, high)
         sizes.append((fmt.bits, fmt.signed))
     most = max(bits for bits, _ in sizes)
-    words = np.stack(columns, axis=1)
-    p.rom(words, most, times)
+    depth, width = len(function.base), most * len(columns)
+    used = sum(bits for bits, _ in sizes)  # what extends the narrower is not read
+    if depth * width < BLOCK_BITS or not p.technology.blocks:
+        used = sum(
+            distinct_bits(column[:, None], bits)
+            for column, (bits, _) in zip(columns, sizes, strict=True)
+        )
+    if depth > 1:
+        p.read_only(depth, width, times, used)
     p.register(sum(bits for bits, _ in sizes), times)
     if not function.rest_bits:
         return sizes[0][0]

@@ -116,9 +116,8 @@ def _normalized(
         p.add("add", deviation[0], lanes)
     p.register(deviation[0], lanes)
     p.multiply(deviation, root, lanes)
-    wide = deviation[0] + root[0]
-    p.register(2 * wide, lanes)
-    kept = wide - node.up + 1
+    kept = deviation[0] + root[0] - node.up + 1
+    p.register(2 * kept, lanes)
     p.shifter(kept, min(pairs, kept), lanes)
     p.register(2 * unit[0] + 1, lanes)
     p.add("add", unit[0], lanes)
@@ -136,7 +135,7 @@ def _normalized(
     else:
         p.multiply(unit, gamma, lanes)
     scaled = unit[0] + gamma[0]
-    p.register(3 * scaled, lanes)
+    p.register(3 * scaled - node.shift, lanes)
     p.add("add", max(scaled, beta[0]), lanes)
     p.clamp((scaled + 1 - node.shift) * lanes, y.fmt.bits * lanes)
     p.register(y.fmt.bits, lanes)
@@ -160,6 +159,7 @@ def softmax(p: Parts, node: Softmax, x: Tensor, y: Tensor) -> None:
     p.handshake(3 + latency)
     p.constant_multiply(shape(x.fmt), node.multiplier, lanes)
     product = x.fmt.bits + signed_bits(node.multiplier, node.multiplier)
+    product -= node.shift - 1  # what rounding leaves out
     p.register(2 * product + score[0] + whole[0] * latency, lanes)
     p.add("add", product, lanes)
     interpolate(p, node.exponential, lanes)
@@ -184,9 +184,8 @@ def softmax(p: Parts, node: Softmax, x: Tensor, y: Tensor) -> None:
     p.handshake(5)
     p.register(2 * places)
     p.multiply((weight, False), factor, lanes)
-    wide = weight + factor[0]
-    p.register(2 * wide, lanes)
-    kept = wide - least - node.up + 1
+    kept = weight + factor[0] - least - node.up + 1
+    p.register(2 * kept, lanes)
     p.shifter(kept, max(0, total - least), lanes)
     p.register(2 * kept + y.fmt.bits, lanes)
     p.add("add", kept, lanes)
