@@ -244,8 +244,8 @@ def product(p: Parts, node: Product, a: Tensor, b: Tensor, y: Tensor) -> None:
     for period in (words, passes, rows, words, columns, passes * words):
         p.counter(period)
     depth = passes * words
-    p.register(4 + 2 * bits_of(2 * depth))
-    p.add("choose", 2 * bits_of(2 * depth))
+    p.register(6)  # of the first addresses all bits that change are one
+    p.add("logic", 4)
     p.add("add", 4 + 3 * bits_of(2 * depth))
     for _ in range(node.pe):  # a memory for each lane that is written alone
         p.memory(2 * depth, node.simd * b.fmt.bits)
@@ -333,7 +333,7 @@ def convert(p: Parts, node: Convert, x: Tensor, y: Tensor) -> None:
     for column, size, same in zip(words, sizes, fixed, strict=True):
         if not same:
             p.rom(column, size[0])
-            p.register(size[0] * (column is words[1]), lanes)
+            p.register(distinct_bits(column, size[0]) * (column is words[1]))
     p.register(x.fmt.bits, lanes)
     significand, exponent = shape(x.fmt), 0
     if isinstance(source, Float):

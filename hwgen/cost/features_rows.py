@@ -10,7 +10,7 @@ import numpy as np
 from hwgen.cost.features_dot import interpolate, interpolation_latency, result_of
 from hwgen.cost.features_memory import banks
 from hwgen.cost.features_scale import alike, arrange
-from hwgen.cost.parts import Parts, bits_of, shape, signed_bits, spans
+from hwgen.cost.parts import Parts, bits_of, distinct_bits, shape, signed_bits, spans
 from hwgen.formats import Int, int_holding
 from hwgen.ir import Normalize, Rotate, Softmax, Tensor
 
@@ -200,7 +200,7 @@ def rotate(p: Parts, node: Rotate, *tensors: Tensor) -> None:
     banks(p, words, x.fmt.bits * lanes, 2)
     order = node.order.reshape(-1, lanes)[:, :1] // lanes
     p.rom(order, max(1, bits_of(len(order))))
-    p.register(bits_of(words) + bits_of(2 * words) + 7)
+    p.register(bits_of(words) + 8)
     p.add("add", 2 * bits_of(2 * words))
     tables = np.concatenate([t.reshape(-1, lanes) for t in (node.first, node.second)], axis=1)
     low, high = int(tables.min()), int(tables.max())
@@ -210,7 +210,8 @@ def rotate(p: Parts, node: Rotate, *tensors: Tensor) -> None:
     p.add("add", 2 * address)
     p.rom(tables, factor.bits)
     element = (x.fmt.bits + bool(node.zero), x.fmt.signed or bool(node.zero))
-    p.register(2 * (element[0] + factor.bits), lanes)
+    kept = distinct_bits(tables, factor.bits)  # equal registers are one
+    p.register(2 * element[0] * lanes + kept)
     p.add("add", 2 * element[0] * bool(node.zero), lanes)
     p.multiply(element, shape(factor), 2 * lanes)
     wide = element[0] + factor.bits
