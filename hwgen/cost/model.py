@@ -14,6 +14,7 @@ from functools import cache
 from importlib import resources
 from math import log2
 
+from hwgen.cost import fpga
 from hwgen.cost.classes import CLASSES, GLUE, class_of
 from hwgen.cost.features import parts_of, ports_of
 from hwgen.cost.figures import Figures, total
@@ -28,6 +29,7 @@ UNCALIBRATED = ("ice40", "gowin", "nexus", "xc7")
 FILE = "coefficients.json"
 ROMS = ("rom", "rom_bits")
 WEIGHTS = "weight memory"
+SPARE = 1.05  # clock periods in longest paths
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,9 @@ def estimate(graph: Graph, target: str = "ecp5") -> Figures:
     """Figures of a graph of hardware for `target`, "ecp5", "xcup" ("xilinx") or "asic", and of
     each node by name; GLUE is the ports.
 
-    FPGAs: LUT, FF, DSP, BRAM. Gates (SG13G2): FF, area in um2, longest path in ps, energy in nJ by
-    class. Cycles are those of `Design.predicted`, which knows the latency too. Raises `ConfigError` for targets that
-    aren't calibrated.
+    FPGAs: LUT, FF, DSP, BRAM. Gates (SG13G2): FF, area in um2, longest path in ps. Energy in nJ per
+    inference, by class. Cycles are those of `Design.predicted`, which knows the latency too. Raises
+    `ConfigError` for targets that aren't calibrated.
     """
     name = target_named(target)
     fitted = coefficients()
@@ -66,8 +68,11 @@ def estimate(graph: Graph, target: str = "ecp5") -> Figures:
     firings = {node.name: firings_of(node, graph) for node in graph.nodes}
     words = (graph.tensors[tensor].words for tensor in graph.port_tensors())
     cycles = max(*firings.values(), *words)
+    known = {node.name: node for node in graph.nodes}
     if name == "asic":
-        figures = _energies(own, graph, nodes, figures, firings, cycles)
+        figures = _energies(own, known, nodes, figures, firings, cycles)
+    elif own["activity"]:
+        figures = _spent(own, name, known, figures, firings, cycles)
     figures = {n: replace(f, cycles=firings.get(n)) for n, f in figures.items()}
     sums = total(figures.values())
     return Figures("model", name, source(name), **sums, cycles=cycles, nodes=figures)
@@ -136,6 +141,7 @@ def coefficients() -> dict[str, dict]:
     for name, target in data["targets"].items():
         fits = {key: Linearly(fit["groups"], fit["pool"]) for key, fit in target["fits"].items()}
         found[name] = {**target, **fits, "source": data["source"]}
+        found[name]["activity"] = data.get("activity", {})
     return found
 
 
@@ -187,10 +193,23 @@ def _gates(own: dict, target: str, group: str, parts: Parts) -> Figures:
     )
 
 
-def _energies(own: dict, graph: Graph, nodes, figures, firings, cycles: int) -> dict[str, Figures]:
-    """Energy per inference in nJ, by class."""
-    known = {node.name: node for node in graph.nodes}
-    period = own["period"] * max(f.delay_ps for f in figures.values()) * 1e-3
+def _spent(own: dict, target: str, known, figures, firings, cycles: int) -> dict[str, Figures]:
+    """Energy of an FPGA's resources per inference in nJ, by class: nets make as many transitions a
+    firing as those of their group do."""
+    prices, found = fpga.energies(target), {}
+    for name, figure in figures.items():
+        node, busy = known.get(name), firings.get(name, cycles)
+        group = group_of(node)
+        activity = own["activity"].get(group, own["activity"]["pool"])
+        figure = replace(figure, cycles=busy)
+        energy = fpga.spent(node, figure, activity * busy, cycles, prices)
+        found[name] = replace(figure, energy=energy, energy_nj=sum(energy.values()))
+    return found
+
+
+def _energies(own: dict, known, nodes, figures, firings, cycles: int) -> dict[str, Figures]:
+    """Energy of gates per inference in nJ, by class."""
+    period = SPARE * max(f.delay_ps or 0.0 for f in figures.values()) * 1e-3
     found = {}
     for name, _, parts in nodes:
         counts, busy = parts.counts, firings.get(name, cycles)
