@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import hwgen
-from benchmarks import attention, points, softmax, units
+from benchmarks import attention, levels, points, softmax, units
 from hwgen.design import bundle_of
 from hwgen.engines import fast
 from hwgen.engines import run as run_engine
@@ -127,8 +127,20 @@ def design_points() -> None:
     table("Points of folding, estimated", points.HEADER, points.rows())
 
 
+def side_by_side() -> None:
+    """What is modelled, synthesized and simulated."""
+    table("Levels", levels.LEVELS, levels.levels())
+
+
+def other_tools() -> None:
+    """The networks that other tools were measured with."""
+    table("Handwritten digits in 8 bits", levels.PEERS, levels.peers())
+
+
 ALONE = {
     "points": design_points,
+    "levels": side_by_side,
+    "peers": other_tools,
     "units": arithmetic,
     "softmax": softmaxes,
     "attention": attentions,

@@ -1,0 +1,102 @@
+"""The three levels of figures side by side, and small networks beside those of other tools.
+
+`python -m benchmarks levels` and `python -m benchmarks peers`; models of $HWGEN_MODELS, gates of
+the library $HWGEN_LIBERTY.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+import hwgen
+from benchmarks.table import ARITHMETICS
+from hwgen.cost.figures import Figures
+from hwgen.design import Design
+from hwgen.samples import accuracy
+from tests.conftest import SHIPPED
+
+SAMPLES = {"ecp5": 4, "xcup": 4, "asic": 1}  # simulated for energy, by target
+# Models as their files say, and cycles; the float model goes through all arithmetics.
+DESIGNS = (("d02", 4096), ("d05", 12288), ("d07", 4096))
+CONVERTED = ("d01", 2048)
+
+LEVELS = ["design", "cycles", "target", "LUT: model / synthesis", "FF", "DSP", "block RAM"]
+LEVELS += ["area um2", "energy nJ: model / activity"]
+
+
+def named(stem: str, kind: str) -> Path:
+    """The model of $HWGEN_MODELS whose name begins so, of a kind."""
+    found = sorted(Path(os.environ["HWGEN_MODELS"]).glob(f"{stem}_*.onnx"))
+    return next(path for path in found if (kind == "float") == path.stem.endswith("float"))
+
+
+def data(path: Path) -> dict[str, np.ndarray]:
+    """Inputs and labels beside a model."""
+    (arrays,) = sorted(path.parent.glob(f"{path.stem.split('_')[0]}_*.npz"))
+    with np.load(arrays) as file:
+        return {key: file[key] for key in ("inputs", "labels")}
+
+
+def designs() -> Iterator[tuple[str, Design, np.ndarray]]:
+    """Name, design and inputs of each row."""
+    for stem, cycles in DESIGNS:
+        path = named(stem, "quantized")
+        yield stem, hwgen.compile(path, cycles=cycles), data(path)["inputs"]
+    stem, cycles = CONVERTED
+    path = named(stem, "float")
+    inputs = data(path)["inputs"]
+    for arith in ARITHMETICS:
+        design = hwgen.compile(path, cycles=cycles, arith=arith, calibrate=inputs[:64])
+        yield f"{stem} in {arith}", design, inputs
+
+
+def levels() -> Iterator[list[str]]:
+    """Rows of LEVELS."""
+    made = list(designs())
+    library = os.environ.get("HWGEN_LIBERTY")
+    for target, samples in SAMPLES.items():
+        for name, design, inputs in made if target != "asic" or library else ():
+            used = design.energy(inputs[:samples], target, library if target == "asic" else None)
+            found = used if target == "asic" else design.synthesize(target)
+            model = design.estimate(target)
+            yield [name, f"{model.cycles:,}", target, *_row(model, found, used)]
+
+
+def _row(model: Figures, made: Figures, used: Figures) -> list[str]:
+    pairs = [(getattr(model, k), getattr(made, k)) for k in ("lut", "ff", "dsp", "bram")]
+    pairs += [(model.area_um2, made.area_um2), (model.energy_nj, used.energy_nj)]
+    return [" / ".join(map(_short, pair)) if any(pair) else "-" for pair in pairs]
+
+
+def _short(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+
+
+# --- other tools ---------------------------------------------------------------------------------
+
+PEERS = ["network", "cycles", "accuracy", "xcup LUT / FF / DSP / BRAM of 18 Kib", "ecp5 LUT"]
+PEERS += ["clock", "Verilog lines"]
+NETWORKS = (("digits_mlp", (2048, 512, 64)), ("digits_cnn", (4608, 1024, 64)))
+
+
+def peers() -> Iterator[list[str]]:
+    """Rows of PEERS: hardware of handwritten digits in 8 bits, at three foldings."""
+    for name, folds in NETWORKS:
+        with np.load(SHIPPED / f"{name}.npz") as file:
+            inputs, labels = file["inputs"], file["labels"]
+        for cycles in folds:
+            design = hwgen.compile(SHIPPED / f"{name}.onnx", cycles=cycles)
+            right = accuracy(next(iter(design.golden(inputs).values())), labels)
+            xcup, ecp5 = design.synthesize("xcup"), design.synthesize("ecp5", place=True)
+            yield [
+                *(name, f"{design.predicted.interval:,}", f"{right:.4f}"),
+                " / ".join(f"{n:,}" for n in (xcup.lut, xcup.ff, xcup.dsp, xcup.bram)),
+                *(f"{ecp5.lut:,}", f"{ecp5.fmax_mhz:.0f} MHz"),
+                f"{len(design.verilog().splitlines()):,}",
+            ]
