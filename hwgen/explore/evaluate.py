@@ -108,7 +108,10 @@ class Evaluator:
         figures = replace(figures, cycles=predicted.interval, latency=predicted.latency)
         for name, value in values(task.needed, right, figures).items():
             if value is None:
-                raise ConfigError(f"{name} is not known at the model level of {task.target}")
+                raise ConfigError(
+                    f"{name} is not known at the model level of {task.target}: leave it out, or "
+                    "choose another target"
+                )
         return right, figures
 
     def design(self, config: Config) -> Design:

@@ -132,7 +132,8 @@ def explore(
         if task.bound.size <= trials
         else Sampler(task.bound, ways, seed, store.records)
     )
-    _search(task, search, store, min(trials, task.bound.size), jobs, ray, (began, budget), progress)
+    count = min(trials, task.bound.size)
+    _search(evaluator, search, store, count, jobs, ray, (began, budget), progress)
     chosen = _chosen(store.records, ways, verify)
     configs = [task.bound.config(base, record["point"]) for record in chosen]
     store.configurations([c.dump() for c in configs])
@@ -150,7 +151,7 @@ def explore(
 
 
 def _search(
-    task: Task,
+    evaluator: Evaluator,
     search: Search,
     store: Store,
     trials: int,
@@ -165,7 +166,7 @@ def _search(
     if first >= trials:
         return
     jobs = min(jobs or os.cpu_count() or 1, trials - first)
-    with workers(task, jobs, ray) as staff:
+    with workers(evaluator, jobs, ray) as staff:
         started, ended = time.monotonic(), False
         while True:
             late = budget is not None and time.monotonic() - began >= budget
@@ -188,7 +189,8 @@ def _search(
                 left = (trials - done) / rate
                 if budget is not None:
                     left = min(left, max(0.0, budget - (time.monotonic() - began)))
-                progress(_state(store.records, task.objectives, rate, left), done, trials)
+                ways = evaluator.task.objectives
+                progress(_state(store.records, ways, rate, left), done, trials)
 
 
 def _state(records: list[dict], ways: Mapping[str, str], rate: float, left: float) -> str:
@@ -222,8 +224,6 @@ def _chosen(records: list[dict], ways: Mapping[str, str], verify: int) -> list[d
 
     best = sorted((good[k] for k in front([cost(r) for r in good])), key=cost)
     first = set(spread([cost(r) for r in best], min(verify, len(best))))
-    # Those that an earlier run has verified come along.
-    first |= {k for k, r in enumerate(best) if r["verified"]} if len(first) < verify else set()
     others = [r for k, r in enumerate(best) if k not in first]
     return [best[k] for k in sorted(first)] + others
 

@@ -37,15 +37,15 @@ class Workers(Protocol):
 
 
 @contextmanager
-def workers(task: Task, jobs: int, address: str | None) -> Iterator[Workers]:
+def workers(evaluator: Evaluator, jobs: int, address: str | None) -> Iterator[Workers]:
     """A cluster at an address of Ray, or else `jobs` processes; one is this process itself."""
     if address is not None:
-        with _ray(task, address) as made:
+        with _ray(evaluator.task, address) as made:
             yield made
     elif jobs == 1:
-        yield Here(task)
+        yield Here(evaluator)
     else:
-        with _pool(task, jobs) as pool:
+        with _pool(evaluator.task, jobs) as pool:
             yield pool
 
 
@@ -54,8 +54,8 @@ class Here:
 
     slots = 1
 
-    def __init__(self, task: Task) -> None:
-        self._evaluate, self._left = Evaluator(task), list[Point]()
+    def __init__(self, evaluator: Evaluator) -> None:
+        self._evaluate, self._left = evaluator, list[Point]()
 
     def submit(self, point: Point) -> None:
         """Begin a point."""
@@ -183,7 +183,9 @@ class Cluster:
             point = self._running.pop(reference)
             try:
                 found.append((point, self._ray.get(reference)))
-            except self._ray.exceptions.WorkerCrashedError as error:
+            except self._ray.exceptions.RayTaskError:
+                raise  # the task's own error
+            except self._ray.exceptions.RayError as error:
                 raise _died(point) from error
         return found
 
