@@ -284,7 +284,7 @@ def mean_of(found: dict[str, list[float]]) -> dict[str, float]:
 
 def energies(measured: list[Measured]) -> dict:
     """Coefficients of energies in gates: pJ of a part and firing, of a flip-flop and cycle, of um2
-    and ns; glitches as shares of a class; clock periods in longest paths."""
+    and cycle; glitches as shares of a class."""
     points, clock, leakage, glitch = [], [], [], []
     for design in measured:
         cycles = design.figures.cycles or 1
@@ -299,7 +299,7 @@ def energies(measured: list[Measured]) -> dict:
             kind = class_of(node, "")
             points.append((kind, others, given[kind] / busy * 1e3))
             if any(roms.values()) and kind != model.WEIGHTS:
-                points.append((model.WEIGHTS, roms, given[model.WEIGHTS] / busy * 1e3))
+                points.append((model.memory_of(kind), roms, given[model.WEIGHTS] / busy * 1e3))
             clock.append(((found.ff or 0) * cycles, given["clock"] * 1e3))
             leakage.append(((found.area_um2 or 0.0) * cycles, given["leakage"] * 1e3))
             glitch.append([*(given[c] for c in CLASSES[:-3]), given["glitch"]])
@@ -343,15 +343,15 @@ def main() -> None:
     parser.add_argument("--target", action="append", help="these alone; others stay as they are")
     options = parser.parse_args()
     data = json.loads(FILE.read_text()) if FILE.is_file() else {"targets": {}}
-    chosen = [case for case in training() if options.only in case.name]
     held = list(held_out())
-    spending = [case for case in chosen if case.name in ENERGIES]
+    spending = [case for case in training() if case.name in ENERGIES]
     kept = [case for case in held if case.name in ENERGIES]
     data["activity"] = activities(spending, print)
     for target in options.target or [*TECHNOLOGIES]:
         if target == GATES and "HWGEN_LIBERTY" not in os.environ:
             print("no HWGEN_LIBERTY: gates stay as they are")
             continue
+        chosen = [case for case in training(target) if options.only in case.name]
         rows, designs = gather(chosen, target, print)
         others, more = gather(held, target, print)
         section = (gates if target == GATES else fabric)(rows, others, designs | more)

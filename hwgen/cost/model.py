@@ -29,7 +29,6 @@ UNCALIBRATED = ("ice40", "gowin", "nexus", "xc7")
 FILE = "coefficients.json"
 ROMS = ("rom", "rom_bits")
 WEIGHTS = "weight memory"
-SPARE = 1.05  # clock periods in longest paths
 
 
 @dataclass(frozen=True)
@@ -118,6 +117,12 @@ def group_of(node: Node | None) -> str:
         case Linear() if node.arithmetic is not None:
             return f"{kind} coded"
     return kind
+
+
+def memory_of(kind: str) -> str:
+    """How the read-only memories of a class of nodes are fitted: weights are read in every cycle,
+    parameters once a word."""
+    return WEIGHTS if kind in ("mac", WEIGHTS) else "parameters"
 
 
 def split_counts(counts: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
@@ -209,7 +214,6 @@ def _spent(own: dict, target: str, known, figures, firings, cycles: int) -> dict
 
 def _energies(own: dict, known, nodes, figures, firings, cycles: int) -> dict[str, Figures]:
     """Energy of gates per inference in nJ, by class."""
-    period = SPARE * max(f.delay_ps or 0.0 for f in figures.values()) * 1e-3
     found = {}
     for name, _, parts in nodes:
         counts, busy = parts.counts, firings.get(name, cycles)
@@ -218,9 +222,9 @@ def _energies(own: dict, known, nodes, figures, firings, cycles: int) -> dict[st
         roms, others = split_counts(counts)
         kind = class_of(node, "")
         energy[kind] += own["energy"].of(kind, others) * busy * 1e-3
-        energy[WEIGHTS] += own["energy"].of(WEIGHTS, roms) * busy * 1e-3
+        energy[WEIGHTS] += own["energy"].of(memory_of(kind), roms) * busy * 1e-3
         energy["clock"] = own["clock"] * counts["ff"] * cycles * 1e-3
-        energy["leakage"] = own["leakage"] * figures[name].area_um2 * cycles * period * 1e-3
+        energy["leakage"] = own["leakage"] * figures[name].area_um2 * cycles * 1e-3
         glitches = own["glitch"]
         energy["glitch"] = sum(glitches.get(c, 0.0) * e for c, e in energy.items())
         found[name] = replace(figures[name], energy=energy, energy_nj=sum(energy.values()))
