@@ -264,8 +264,11 @@ def activities(cases: Iterable[Case], report: Callable[[str], None]) -> dict[str
     for case in cases:
         design = case.design()
         inputs = samples(case.model())[:SAMPLES]
-        counted = transitions(design, inputs)
-        for instance, node in instances(design.graph).items():
+        counted, known = transitions(design, inputs), instances(design.graph)
+        for instance in set(counted) - set(known) - {""}:
+            own = counted[instance].mean / SAMPLES / design.predicted.interval
+            found.setdefault(model.group_of(None), []).append(own)
+        for instance, node in known.items():
             mean = counted[instance].mean if instance in counted else 0.0
             own = mean / SAMPLES / model.firings_of(node, design.graph)
             found.setdefault(model.group_of(node), []).append(own)
@@ -343,9 +346,8 @@ def main() -> None:
     parser.add_argument("--target", action="append", help="these alone; others stay as they are")
     options = parser.parse_args()
     data = json.loads(FILE.read_text()) if FILE.is_file() else {"targets": {}}
-    held = list(held_out())
     spending = [case for case in training() if case.name in ENERGIES]
-    kept = [case for case in held if case.name in ENERGIES]
+    kept = [case for case in held_out() if case.name in ENERGIES]
     data["activity"] = activities(spending, print)
     for target in options.target or [*TECHNOLOGIES]:
         if target == GATES and "HWGEN_LIBERTY" not in os.environ:
@@ -353,7 +355,7 @@ def main() -> None:
             continue
         chosen = [case for case in training(target) if options.only in case.name]
         rows, designs = gather(chosen, target, print)
-        others, more = gather(held, target, print)
+        others, more = gather(held_out(target), target, print)
         section = (gates if target == GATES else fabric)(rows, others, designs | more)
         if target == GATES:
             found = energies(measure(spending, target, print))
