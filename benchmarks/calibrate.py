@@ -21,13 +21,14 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.training import Case, held_out, samples, training
+from benchmarks.training import ENERGIES, Case, held_out, samples, training
 from hwgen.cost import model
 from hwgen.cost.classes import CLASSES, class_of
 from hwgen.cost.features import parts_of, ports_of
 from hwgen.cost.figures import Figures, total
 from hwgen.cost.technology import TECHNOLOGIES
-from hwgen.energy import design_energy
+from hwgen.emit.top import instances
+from hwgen.energy.fpga import transitions
 from hwgen.errors import HwgenError
 from hwgen.ir import Graph
 from hwgen.synth import GATES, yosys
@@ -237,57 +238,81 @@ def gates(rows: list[Row], held: list[Row], designs: dict[str, Figures]) -> dict
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """A design's energy by gates."""
+    """A design's energy at the activity level."""
 
     name: str
     graph: Graph
     figures: Figures
 
 
-def measure(cases: Iterable[Case], report: Callable[[str], None]) -> list[Measured]:
+def measure(cases: Iterable[Case], target: str, report: Callable[[str], None]) -> list[Measured]:
     """Energies of designs, on their first inputs."""
     found = []
     for case in cases:
         design = case.design()
         inputs = samples(case.model())[:SAMPLES]
-        figures = design_energy(design, inputs, os.environ["HWGEN_LIBERTY"])
+        liberty = os.environ["HWGEN_LIBERTY"] if target == GATES else None
+        figures = design.energy(inputs, target, liberty)
         found.append(Measured(case.name, design.graph, figures))
-        report(f"energy {case.name}: {figures.energy_nj:,.1f} nJ")
+        report(f"energy {target} {case.name}: {figures.energy_nj:,.1f} nJ")
     return found
 
 
+def activities(cases: Iterable[Case], report: Callable[[str], None]) -> dict[str, float]:
+    """Transitions of a net a firing, the mean of each group's nodes and of all."""
+    found: dict[str, list[float]] = {}
+    for case in cases:
+        design = case.design()
+        inputs = samples(case.model())[:SAMPLES]
+        counted, known = transitions(design, inputs), instances(design.graph)
+        for instance in set(counted) - set(known) - {""}:
+            own = counted[instance].mean / SAMPLES / design.predicted.interval
+            found.setdefault(model.group_of(None), []).append(own)
+        for instance, node in known.items():
+            mean = counted[instance].mean if instance in counted else 0.0
+            own = mean / SAMPLES / model.firings_of(node, design.graph)
+            found.setdefault(model.group_of(node), []).append(own)
+        report(f"activity {case.name}")
+    return mean_of(found)
+
+
+def mean_of(found: dict[str, list[float]]) -> dict[str, float]:
+    """Of each group, and of all as `pool`."""
+    every = [v for values in found.values() for v in values]
+    return {
+        **{group: float(f"{np.mean(values):.4g}") for group, values in sorted(found.items())},
+        "pool": float(f"{np.mean(every):.4g}"),
+    }
+
+
 def energies(measured: list[Measured]) -> dict:
-    """Coefficients of energies: pJ of a part and firing, of a flip-flop and cycle, of um2 and ns;
-    glitches as shares of a class; clock periods in longest paths."""
+    """Coefficients of energies in gates: pJ of a part and firing, of a flip-flop and cycle, of um2
+    and cycle; glitches as shares of a class."""
     points, clock, leakage, glitch = [], [], [], []
     for design in measured:
-        cycles = design.figures.cycles
+        cycles = design.figures.cycles or 1
         known = {node.name: node for node in design.graph.nodes}
         for name, found in design.figures.nodes.items():
             node = known.get(name)
-            if node is None:
-                counts = ports_of(design.graph, TECHNOLOGIES[GATES]).counts
-                busy = cycles
-            else:
-                counts = parts_of(node, design.graph, TECHNOLOGIES[GATES]).counts
-                busy = model.firings_of(node, design.graph)
+            parts = parts_of(node, design.graph, TECHNOLOGIES[GATES]) if node else None
+            counts = (parts or ports_of(design.graph, TECHNOLOGIES[GATES])).counts
+            busy = model.firings_of(node, design.graph) if node else cycles
+            given = dict(found.energy or {})
             roms, others = model.split_counts(counts)
             kind = class_of(node, "")
-            given = found.energy
-            for group, parts in ((kind, others), (model.WEIGHTS, roms)):
-                if any(parts.values()) and (group == kind or kind != model.WEIGHTS):
-                    points.append((group, parts, given[group] / busy * 1e3))
-            clock.append((found.ff * cycles, given["clock"] * 1e3))
-            leakage.append((found.area_um2 * cycles, given["leakage"] * 1e3))
-            glitch.append([given[c] for c in CLASSES[:-3]] + [given["glitch"]])
+            points.append((kind, others, given[kind] / busy * 1e3))
+            if any(roms.values()) and kind != model.WEIGHTS:
+                points.append((model.memory_of(kind), roms, given[model.WEIGHTS] / busy * 1e3))
+            clock.append(((found.ff or 0) * cycles, given["clock"] * 1e3))
+            leakage.append(((found.area_um2 or 0.0) * cycles, given["leakage"] * 1e3))
+            glitch.append([*(given[c] for c in CLASSES[:-3]), given["glitch"]])
     table = np.array(glitch)
     weight = 1 / np.maximum(table[:, -1], 1e-3) ** 0.5
     shares = nonnegative(table[:, :-1] * weight[:, None], table[:, -1] * weight)
-    leak = np.array(leakage)
     return {
-        "fits": {"energy": fit(points, AREA, 0.05)},
+        "energy": fit(points, AREA, 0.05),
         "clock": float(f"{_slope(clock):.5g}"),
-        "leakage": float(f"{leak[:, 1].sum() / leak[:, 0].sum():.5g}"),
+        "leakage": float(f"{_slope(leakage):.5g}"),
         "glitch": {c: round(float(v), 4) for c, v in zip(CLASSES[:-3], shares, strict=True)},
     }
 
@@ -296,30 +321,53 @@ def _slope(pairs: Sequence[tuple[float, float]]) -> float:
     return sum(b for _, b in pairs) / sum(a for a, _ in pairs)
 
 
-def main() -> None:
-    """Writes the file."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibrate", description=__doc__)
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--only", default="", help="training designs with this in their name")
-    parser.add_argument("--target", action="append", help="these alone; others stay as they are")
-    options = parser.parse_args()
-    targets = options.target or [*TECHNOLOGIES]
-    data = json.loads(FILE.read_text()) if FILE.is_file() else {"targets": {}}
-    for target in targets:
-        if target == GATES and "HWGEN_LIBERTY" not in os.environ:
-            print("no HWGEN_LIBERTY: gates stay as they are")
-            continue
-        chosen = [case for case in training(target) if options.only in case.name]
-        rows, designs = gather(chosen, target, print)
-        held, more = gather(held_out(target), target, print)
-        section = (gates if target == GATES else fabric)(rows, held, designs | more)
-        data["targets"][target] = section
+def energy_errors(target: str, measured: list[Measured]) -> dict[str, float]:
+    """Of what the file says now."""
+    model.coefficients.cache_clear()
+    pairs = [(model.estimate(m.graph, target), m.figures) for m in measured]
+    return spread((a.energy_nj or 0.0) / (b.energy_nj or 1.0) - 1 for a, b in pairs)
+
+
+def write(data: dict) -> None:
+    """The file, with date and versions."""
     data["source"] = {
         "date": datetime.date.today().isoformat(),
         "hwgen": metadata.version("hwgen"),
         "yosys": yosys.version(),
     }
     FILE.write_text(json.dumps(data, indent=1) + "\n")
+
+
+def main() -> None:
+    """Writes the file, target by target."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.calibrate", description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("--only", default="", help="training designs with this in their name")
+    parser.add_argument("--target", action="append", help="these alone; others stay as they are")
+    options = parser.parse_args()
+    data = json.loads(FILE.read_text()) if FILE.is_file() else {"targets": {}}
+    spending = [case for case in training() if case.name in ENERGIES]
+    kept = [case for case in held_out() if case.name in ENERGIES]
+    data["activity"] = activities(spending, print)
+    for target in options.target or [*TECHNOLOGIES]:
+        if target == GATES and "HWGEN_LIBERTY" not in os.environ:
+            print("no HWGEN_LIBERTY: gates stay as they are")
+            continue
+        chosen = [case for case in training(target) if options.only in case.name]
+        rows, designs = gather(chosen, target, print)
+        others, more = gather(held_out(target), target, print)
+        section = (gates if target == GATES else fabric)(rows, others, designs | more)
+        if target == GATES:
+            found = energies(measure(spending, target, print))
+            section["fits"]["energy"] = found.pop("energy")
+            section |= found
+        data["targets"][target] = section
+        write(data)
+        for which, cases in (("training", spending), ("held out", kept)):
+            if cases:
+                errors = energy_errors(target, measure(cases, target, print))
+                section["errors"][which]["energy"] = errors
+        write(data)
 
 
 if __name__ == "__main__":

@@ -189,7 +189,7 @@ class Design:
 
         Raises `ConfigError` for other targets.
         """
-        return estimate(self.graph, target)
+        return replace(estimate(self.graph, target), latency=self.predicted.latency)
 
     def synthesize(
         self,

@@ -138,7 +138,7 @@ def reorder(p: Parts, node: Reorder, x: Tensor, y: Tensor) -> None:
     p.counter(len(order))
     banks(p, size, word_bits(x), 1)
     p.rom(order, bits + 1)
-    p.register(1 + bits_of(2 * size) + bool((words < 0).any()) + 2)
+    p.register(4 + bool((words < 0).any()))
     p.add("add", bits_of(2 * size))
     p.add("choose", word_bits(x) * bool((words < 0).any()))
 

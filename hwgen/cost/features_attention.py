@@ -200,7 +200,7 @@ def _exponents(p: Parts, s: Sizes) -> None:
     _bank(p, s, s.score + rest)
     p.register(s.control * (1 + 3 + s.levels + 1) + 3 * (3 + s.levels) + 1)
     p.constant_multiply((s.score, True), node.multiplier, units)
-    wide = s.score + node.multiplier.bit_length() + 1
+    wide = s.score + node.multiplier.bit_length() + 1 - (node.shift - 1)
     p.register(wide + rest + s.t + 1, units)
     p.add("add", wide * (1 + bool(s.bias)), units)
     top = s.t - node.fraction
@@ -276,9 +276,8 @@ def _values(p: Parts, s: Sizes, y: Tensor) -> None:
     factor = result_of(node.reciprocal)
     p.register((places + s.output * simd) * (1 + again) + places + again + 3 + 1)
     p.multiply((s.output, True), factor, simd)
-    wide = s.output + factor[0]
-    p.register(wide, simd)
-    kept = wide - least - node.up + 1
+    kept = s.output + factor[0] - least - node.up + 1
+    p.register(kept, simd)
     p.shifter(kept, (1 << places) - 1, simd)
     p.register(2 * kept + y.fmt.bits, simd)
     p.add("add", kept, simd)

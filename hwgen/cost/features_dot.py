@@ -69,7 +69,7 @@ def dot(
     elif w in CHOICES:
         width = x.bits + 1
         p.add("pick", width, lanes * times)
-        p.add("add", width, times)
+        p.add("add", width + 2 * (lanes - 1), times)
         p.register(lanes - 1, times)
     else:
         width = x.bits + w.bits
@@ -109,8 +109,8 @@ def linear(p: Parts, node: Linear, x: Tensor, y: Tensor) -> None:
             _wired(p, node, fmts[0], fmts[1])
         else:
             dot(p, fmts[0], fmts[1], lanes, dots, arithmetic, None, copies)
-        p.add("add", y.fmt.bits, dots * (node.words > 1))
-        p.add("choose", y.fmt.bits, dots * (node.words > 1))
+        p.add("add", y.fmt.bits, dots)
+        p.add("choose", y.fmt.bits, dots)
     p.register(y.fmt.bits, dots)
     p.register(3 * (1 + latency) if node.words > 1 else 1 + latency)
     p.register(1)
@@ -174,7 +174,10 @@ def _wired(p: Parts, node: Linear, x, w) -> None:
                     bits = odd.bit_length() + (factor < 0)
                     p.multiply(shape(x), (max(bits, 2), w.signed), node.pixels)
     for row in words:
-        p.tree([width] * max(1, int((row != 0).sum())), True, node.pixels)
+        terms = max(1, int((row != 0).sum()))
+        p.tree([width] * terms, True, node.pixels)
+        if choice and (row < 0).any():  # carries: an adder, and a bit of all others
+            p.add("add", width + 2 * (terms - 1), node.pixels)
 
 
 def _block_dot(p: Parts, node: Linear, x: Tensor, fmts, bits: int, dots: int, copies) -> None:
@@ -243,8 +246,8 @@ def product(p: Parts, node: Product, a: Tensor, b: Tensor, y: Tensor) -> None:
     for period in (words, passes, rows, words, columns, passes * words):
         p.counter(period)
     depth = passes * words
-    p.register(4 + 2 * bits_of(2 * depth))
-    p.add("choose", 2 * bits_of(2 * depth))
+    p.register(6)  # of the first addresses all bits that change are one
+    p.add("logic", 4)
     p.add("add", 4 + 3 * bits_of(2 * depth))
     for _ in range(node.pe):  # a memory for each lane that is written alone
         p.memory(2 * depth, node.simd * b.fmt.bits)
@@ -257,8 +260,8 @@ def product(p: Parts, node: Product, a: Tensor, b: Tensor, y: Tensor) -> None:
     p.add("add", fmts[0].bits * bool(node.zeros[0]), node.simd)
     p.add("add", fmts[1].bits * bool(node.zeros[1]), node.simd * node.pe)
     dot(p, fmts[0], fmts[1], node.simd, node.pe, None, None, (1, node.pe))
-    p.add("add", y.fmt.bits, node.pe * (words > 1))
-    p.add("choose", y.fmt.bits, node.pe * (words > 1))
+    p.add("add", y.fmt.bits, node.pe)
+    p.add("choose", y.fmt.bits, node.pe)
     p.register(y.fmt.bits, node.pe)
     p.register(3 * (1 + dot_latency(node.simd)) + 1)
 
@@ -272,8 +275,15 @@ def interpolate(p: Parts, function: Interpolation, times: int = 1) -> int:
         fmt = int_holding(low, high)
         sizes.append((fmt.bits, fmt.signed))
     most = max(bits for bits, _ in sizes)
-    words = np.stack(columns, axis=1)
-    p.rom(words, most, times)
+    depth, width = len(function.base), most * len(columns)
+    used = sum(bits for bits, _ in sizes)  # what extends the narrower is not read
+    if depth * width < BLOCK_BITS or not p.technology.blocks:
+        used = sum(
+            distinct_bits(column[:, None], bits)
+            for column, (bits, _) in zip(columns, sizes, strict=True)
+        )
+    if depth > 1:
+        p.read_only(depth, width, times, used)
     p.register(sum(bits for bits, _ in sizes), times)
     if not function.rest_bits:
         return sizes[0][0]
@@ -325,7 +335,7 @@ def convert(p: Parts, node: Convert, x: Tensor, y: Tensor) -> None:
     for column, size, same in zip(words, sizes, fixed, strict=True):
         if not same:
             p.rom(column, size[0])
-            p.register(size[0] * (column is words[1]), lanes)
+            p.register(distinct_bits(column, size[0]) * (column is words[1]))
     p.register(x.fmt.bits, lanes)
     significand, exponent = shape(x.fmt), 0
     if isinstance(source, Float):

@@ -10,7 +10,7 @@ import numpy as np
 from hwgen.cost.features_dot import interpolate, interpolation_latency, result_of
 from hwgen.cost.features_memory import banks
 from hwgen.cost.features_scale import alike, arrange
-from hwgen.cost.parts import Parts, bits_of, shape, signed_bits, spans
+from hwgen.cost.parts import Parts, bits_of, distinct_bits, shape, signed_bits, spans
 from hwgen.formats import Int, int_holding
 from hwgen.ir import Normalize, Rotate, Softmax, Tensor
 
@@ -116,9 +116,8 @@ def _normalized(
         p.add("add", deviation[0], lanes)
     p.register(deviation[0], lanes)
     p.multiply(deviation, root, lanes)
-    wide = deviation[0] + root[0]
-    p.register(2 * wide, lanes)
-    kept = wide - node.up + 1
+    kept = deviation[0] + root[0] - node.up + 1
+    p.register(2 * kept, lanes)
     p.shifter(kept, min(pairs, kept), lanes)
     p.register(2 * unit[0] + 1, lanes)
     p.add("add", unit[0], lanes)
@@ -136,7 +135,7 @@ def _normalized(
     else:
         p.multiply(unit, gamma, lanes)
     scaled = unit[0] + gamma[0]
-    p.register(3 * scaled, lanes)
+    p.register(3 * scaled - node.shift, lanes)
     p.add("add", max(scaled, beta[0]), lanes)
     p.clamp((scaled + 1 - node.shift) * lanes, y.fmt.bits * lanes)
     p.register(y.fmt.bits, lanes)
@@ -160,6 +159,7 @@ def softmax(p: Parts, node: Softmax, x: Tensor, y: Tensor) -> None:
     p.handshake(3 + latency)
     p.constant_multiply(shape(x.fmt), node.multiplier, lanes)
     product = x.fmt.bits + signed_bits(node.multiplier, node.multiplier)
+    product -= node.shift - 1  # what rounding leaves out
     p.register(2 * product + score[0] + whole[0] * latency, lanes)
     p.add("add", product, lanes)
     interpolate(p, node.exponential, lanes)
@@ -184,9 +184,8 @@ def softmax(p: Parts, node: Softmax, x: Tensor, y: Tensor) -> None:
     p.handshake(5)
     p.register(2 * places)
     p.multiply((weight, False), factor, lanes)
-    wide = weight + factor[0]
-    p.register(2 * wide, lanes)
-    kept = wide - least - node.up + 1
+    kept = weight + factor[0] - least - node.up + 1
+    p.register(2 * kept, lanes)
     p.shifter(kept, max(0, total - least), lanes)
     p.register(2 * kept + y.fmt.bits, lanes)
     p.add("add", kept, lanes)
@@ -201,7 +200,7 @@ def rotate(p: Parts, node: Rotate, *tensors: Tensor) -> None:
     banks(p, words, x.fmt.bits * lanes, 2)
     order = node.order.reshape(-1, lanes)[:, :1] // lanes
     p.rom(order, max(1, bits_of(len(order))))
-    p.register(bits_of(words) + bits_of(2 * words) + 7)
+    p.register(bits_of(words) + 8)
     p.add("add", 2 * bits_of(2 * words))
     tables = np.concatenate([t.reshape(-1, lanes) for t in (node.first, node.second)], axis=1)
     low, high = int(tables.min()), int(tables.max())
@@ -211,7 +210,8 @@ def rotate(p: Parts, node: Rotate, *tensors: Tensor) -> None:
     p.add("add", 2 * address)
     p.rom(tables, factor.bits)
     element = (x.fmt.bits + bool(node.zero), x.fmt.signed or bool(node.zero))
-    p.register(2 * (element[0] + factor.bits), lanes)
+    kept = distinct_bits(tables, factor.bits)  # equal registers are one
+    p.register(2 * element[0] * lanes + kept)
     p.add("add", 2 * element[0] * bool(node.zero), lanes)
     p.multiply(element, shape(factor), 2 * lanes)
     wide = element[0] + factor.bits

@@ -10,6 +10,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from hwgen.cost.classes import STORES, class_of
+from hwgen.cost.figures import Figures
+from hwgen.ir import Embed, Linear, Multiply, Node, Positions
+
+CONSTANT = (Linear, Multiply, Embed, Positions)  # their block RAMs hold weights
+
 
 @dataclass(frozen=True)
 class Published:
@@ -84,3 +90,23 @@ def source(target: str) -> str:
     """Where the energies of a family come from."""
     size, volts, _ = FAMILIES[target]
     return SOURCE.format(size=size, volts=volts)
+
+
+def spent(
+    node: Node | None, figures: Figures, transitions: float, cycles: int, prices: Energies
+) -> dict[str, float]:
+    """nJ by class of a node whose nets make so many transitions each in an inference of `cycles`
+    cycles. Its cells' outputs and multipliers' inputs move as its nets do in the mean; its block
+    RAMs are read each time that it fires, those of buffers written too."""
+    own = class_of(node, "")
+    cells = transitions * (figures.lut + figures.ff) * prices.cell
+    energy = {
+        own: cells + transitions * figures.dsp * prices.pins * prices.dsp,
+        "clock": figures.ff * cycles * prices.clock,
+        "glitch": cells * prices.glitches,
+    }
+    if figures.bram:
+        accesses = min(figures.cycles or cycles, cycles) * (2 if isinstance(node, STORES) else 1)
+        memory = "weight memory" if isinstance(node, CONSTANT) else "activation memory"
+        energy[memory] = energy.get(memory, 0.0) + accesses * figures.bram * prices.bram
+    return {name: 1e-3 * value for name, value in energy.items()}

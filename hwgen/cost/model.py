@@ -14,11 +14,11 @@ from functools import cache
 from importlib import resources
 from math import log2
 
+from hwgen.cost import fpga
 from hwgen.cost.classes import CLASSES, GLUE, class_of
 from hwgen.cost.features import parts_of, ports_of
 from hwgen.cost.figures import Figures, total
 from hwgen.cost.parts import Parts
-from hwgen.cost.schedule import schedule
 from hwgen.cost.technology import TECHNOLOGIES
 from hwgen.cost.timing import timing
 from hwgen.errors import ConfigError
@@ -49,9 +49,9 @@ def estimate(graph: Graph, target: str = "ecp5") -> Figures:
     """Figures of a graph of hardware for `target`, "ecp5", "xcup" ("xilinx") or "asic", and of
     each node by name; GLUE is the ports.
 
-    FPGAs: LUT, FF, DSP, BRAM. Gates (SG13G2): FF, area in um2, longest path in ps, energy in nJ by
-    class. Cycles are exactly those of `Design.predicted`. Raises `ConfigError` for targets that
-    aren't calibrated.
+    FPGAs: LUT, FF, DSP, BRAM. Gates (SG13G2): FF, area in um2, longest path in ps. Energy in nJ per
+    inference, by class. Cycles are those of `Design.predicted`, which knows the latency too. Raises
+    `ConfigError` for targets that aren't calibrated.
     """
     name = target_named(target)
     fitted = coefficients()
@@ -67,16 +67,14 @@ def estimate(graph: Graph, target: str = "ecp5") -> Figures:
     firings = {node.name: firings_of(node, graph) for node in graph.nodes}
     words = (graph.tensors[tensor].words for tensor in graph.port_tensors())
     cycles = max(*firings.values(), *words)
+    known = {node.name: node for node in graph.nodes}
     if name == "asic":
-        figures = _energies(own, graph, nodes, figures, firings, cycles)
+        figures = _energies(own, known, nodes, figures, firings, cycles)
+    elif own["activity"]:
+        figures = _spent(own, name, known, figures, firings, cycles)
     figures = {n: replace(f, cycles=firings.get(n)) for n, f in figures.items()}
-    last = {t for port in graph.outputs for t in (port.tensor, port.ends) if t}
-    plan = schedule(graph, paced=False)
-    latency = max(int(plan.words[tensor][-1]) for tensor in last) + 1
     sums = total(figures.values())
-    return Figures(
-        "model", name, source(name), **sums, cycles=cycles, latency=latency, nodes=figures
-    )
+    return Figures("model", name, source(name), **sums, cycles=cycles, nodes=figures)
 
 
 def firings_of(node: Node, graph: Graph) -> int:
@@ -121,6 +119,12 @@ def group_of(node: Node | None) -> str:
     return kind
 
 
+def memory_of(kind: str) -> str:
+    """How the read-only memories of a class of nodes are fitted: weights are read in every cycle,
+    parameters once a word."""
+    return WEIGHTS if kind in ("mac", WEIGHTS) else "parameters"
+
+
 def split_counts(counts: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """Parts of read-only memories, and the others."""
     roms = {part: n for part, n in counts.items() if part in ROMS}
@@ -142,6 +146,7 @@ def coefficients() -> dict[str, dict]:
     for name, target in data["targets"].items():
         fits = {key: Linearly(fit["groups"], fit["pool"]) for key, fit in target["fits"].items()}
         found[name] = {**target, **fits, "source": data["source"]}
+        found[name]["activity"] = data.get("activity", {})
     return found
 
 
@@ -193,10 +198,22 @@ def _gates(own: dict, target: str, group: str, parts: Parts) -> Figures:
     )
 
 
-def _energies(own: dict, graph: Graph, nodes, figures, firings, cycles: int) -> dict[str, Figures]:
-    """Energy per inference in nJ, by class."""
-    known = {node.name: node for node in graph.nodes}
-    period = own["period"] * max(f.delay_ps for f in figures.values()) * 1e-3
+def _spent(own: dict, target: str, known, figures, firings, cycles: int) -> dict[str, Figures]:
+    """Energy of an FPGA's resources per inference in nJ, by class: nets make as many transitions a
+    firing as those of their group do."""
+    prices, found = fpga.energies(target), {}
+    for name, figure in figures.items():
+        node, busy = known.get(name), firings.get(name, cycles)
+        group = group_of(node)
+        activity = own["activity"].get(group, own["activity"]["pool"])
+        figure = replace(figure, cycles=busy)
+        energy = fpga.spent(node, figure, activity * busy, cycles, prices)
+        found[name] = replace(figure, energy=energy, energy_nj=sum(energy.values()))
+    return found
+
+
+def _energies(own: dict, known, nodes, figures, firings, cycles: int) -> dict[str, Figures]:
+    """Energy of gates per inference in nJ, by class."""
     found = {}
     for name, _, parts in nodes:
         counts, busy = parts.counts, firings.get(name, cycles)
@@ -205,9 +222,9 @@ def _energies(own: dict, graph: Graph, nodes, figures, firings, cycles: int) -> 
         roms, others = split_counts(counts)
         kind = class_of(node, "")
         energy[kind] += own["energy"].of(kind, others) * busy * 1e-3
-        energy[WEIGHTS] += own["energy"].of(WEIGHTS, roms) * busy * 1e-3
+        energy[WEIGHTS] += own["energy"].of(memory_of(kind), roms) * busy * 1e-3
         energy["clock"] = own["clock"] * counts["ff"] * cycles * 1e-3
-        energy["leakage"] = own["leakage"] * figures[name].area_um2 * cycles * period * 1e-3
+        energy["leakage"] = own["leakage"] * figures[name].area_um2 * cycles * 1e-3
         glitches = own["glitch"]
         energy["glitch"] = sum(glitches.get(c, 0.0) * e for c, e in energy.items())
         found[name] = replace(figures[name], energy=energy, energy_nj=sum(energy.values()))

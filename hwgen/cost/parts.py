@@ -15,6 +15,7 @@ from hwgen.ir import Tensor
 
 # From here on a read-only memory asks for a block RAM (hwgen.rtl.rom).
 BLOCK_BITS = 1 << 11
+FEW = 6  # bits of two operands whose product is left to the synthesizer
 
 
 @dataclass
@@ -75,7 +76,7 @@ class Parts:
         self.add("dsp", dsp, times)
         self.add("add", add, times)
         if not dsp:
-            self.booth(a[0], b[0], times)
+            self._rows(a[0], b[0], times)
         self.add("product", a[0] * b[0], times)
 
     def constant_multiply(self, x: tuple[int, bool], factor: int, times: int = 1) -> None:
@@ -88,10 +89,16 @@ class Parts:
         signed = factor < 0 or x[1]
         self.multiply(x, (odd.bit_length() + signed, signed), times)
 
-    def booth(self, a: int, b: int, times: float = 1) -> None:
-        """Products in logic."""
+    def booth(self, a: int, b: int, times: int = 1) -> None:
+        """Products that hwgen.rtl.arith.booth builds; of few bits the synthesizer does."""
+        if a + b <= FEW:
+            self.multiply((a, False), (b, False), times)
+        else:
+            self._rows(a, b, times)
+
+    def _rows(self, a: int, b: int, times: float) -> None:
         if a > 0 and b > 0:
-            size = min((b // 2 + 1) * (a + 1), (a // 2 + 1) * (b + 1)) if a + b > 6 else a + b
+            size = min((b // 2 + 1) * (a + 1), (a // 2 + 1) * (b + 1)) if a + b > FEW else a + b
             self.add("booth", size, times)
 
     def rom(self, words: np.ndarray, bits: int, times: int = 1) -> None:

@@ -7,18 +7,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from hwgen.cost.classes import CLASSES, GLUE, STORES, class_of
+from hwgen.cost.classes import CLASSES, GLUE
 from hwgen.cost.figures import Figures, total
-from hwgen.cost.fpga import Energies, energies, source
+from hwgen.cost.fpga import energies, source, spent
 from hwgen.emit.top import instances
 from hwgen.energy.compiled import Compiled
 from hwgen.energy.saif import Nets, read_saif
 from hwgen.errors import SimulationError
-from hwgen.ir import Embed, Linear, Multiply, Node, Positions
 from hwgen.synth import Progress, quiet
 from hwgen.synth.targets import target_named
-
-CONSTANT = (Linear, Multiply, Embed, Positions)  # their block RAMs hold weights
 
 
 def fpga_energy(
@@ -45,14 +42,14 @@ def fpga_energy(
     samples = len(next(iter(codes.values())))
     used = design.synthesize(family, device, progress=progress)
     progress("simulation", 0, 0)
-    counted = _transitions(design, inputs)
+    counted = transitions(design, inputs)
     known = {node.name: (i, node) for i, node in instances(design.graph).items()}
     prices = energies(family)
     found = {}
     for name, figures in used.nodes.items():
         instance, node = known.get(name, ("" if name == GLUE else name, None))
         nets = counted.get(instance, Nets())
-        energy = _energy(node, figures, nets.mean / samples, used.cycles, prices)
+        energy = spent(node, figures, nets.mean / samples, used.cycles, prices)
         found[name] = replace(
             figures, level="activity", source="", energy_nj=sum(energy.values()), energy=energy
         )
@@ -67,8 +64,8 @@ def fpga_energy(
     )
 
 
-def _transitions(design: Compiled, inputs) -> dict[str, Nets]:
-    """Of each instance, for all inputs."""
+def transitions(design: Compiled, inputs) -> dict[str, Nets]:
+    """Of the nets of each instance, for all inputs."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "transitions.saif"
         mismatch = design.simulate(inputs, wave=path).mismatch
@@ -76,23 +73,3 @@ def _transitions(design: Compiled, inputs) -> dict[str, Nets]:
             raise SimulationError(f"the Verilog differs from the golden model: {mismatch}")
         with path.open() as lines:
             return read_saif(lines)
-
-
-def _energy(
-    node: Node | None, figures: Figures, transitions: float, cycles: int, prices: Energies
-) -> dict[str, float]:
-    """nJ by class of a node whose nets make so many transitions each in an inference of `cycles`
-    cycles. Its cells' outputs and multipliers' inputs move as its nets do in the mean; its block
-    RAMs are read each time that it fires, those of buffers written too."""
-    own = class_of(node, "")
-    cells = transitions * (figures.lut + figures.ff) * prices.cell
-    energy = {
-        own: cells + transitions * figures.dsp * prices.pins * prices.dsp,
-        "clock": figures.ff * cycles * prices.clock,
-        "glitch": cells * prices.glitches,
-    }
-    if figures.bram:
-        accesses = min(figures.cycles or cycles, cycles) * (2 if isinstance(node, STORES) else 1)
-        memory = "weight memory" if isinstance(node, CONSTANT) else "activation memory"
-        energy[memory] = energy.get(memory, 0.0) + accesses * figures.bram * prices.bram
-    return {name: 1e-3 * value for name, value in energy.items()}

@@ -56,6 +56,7 @@ class How:
 def measure(design: Compiled, inputs, how: How, progress: Progress = quiet) -> Figures:
     """Energy per inference on inputs; see `Design.energy`."""
     how.check()
+    design._codes(inputs)  # wrong ones are refused before anything is synthesized
     if how.target == GATES:
         delay = DELAY if how.delay is None else how.delay
         return design_energy(

@@ -27,7 +27,7 @@ def exploration_data(folder: str | Path) -> dict:
         points = [json.loads(line) for line in lines if line.strip()]
         goals = {name: DIRECTIONS[goal] for name, goal in about["objectives"].items()}
         shown = [_point(k, point, goals) for k, point in enumerate(points)]
-        title = Path(about["model"]).name
+        title = Path(str(about.get("model") or "exploration")).name
     except OSError as error:
         raise ModelError(f"can't read {error.filename}: {error.strerror}") from error
     except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -41,7 +41,7 @@ def measure(
         for step in steps:
             try:
                 if step == "model":
-                    found.append(_estimate(design, target))
+                    found.append(design.estimate(target))
                 elif step == "synthesis":
                     found.append(design.synthesize(target, liberty=library, progress=progress))
                 elif inputs is not None:
@@ -52,10 +52,3 @@ def measure(
     if "activity" in steps and inputs is None:
         remarks.append("activity: energy is simulated on inputs, and none were given")
     return found, remarks
-
-
-def _estimate(design: Design, target: str) -> Figures:
-    estimate = getattr(design, "estimate", None)
-    if estimate is None:
-        raise ConfigError("this version has no cost model")
-    return estimate(target)

@@ -108,10 +108,18 @@ function dataflow(graph, all) {
   const right = Math.max(...list.map(b => b.x)) + WIDE / 2 + margin;
   const slowest = Math.max(...list.flatMap(b => b.units.map(u => u.cycles)), 1);
   const widest = Math.max(...graph.edges.map(e => e.width), 1);
-  const height = Math.max(...list.map(b => b.y + bottom(b)));
-  const top = Math.min(...list.map(b => b.y)) - 6;
-  const drawn = svg("svg", { viewBox: `${left} ${top} ${right - left} ${height - top + 6}`, width: right - left, height: height - top + 6,
-    class: "graph", role: "img", "aria-label": "dataflow" });
+  // In pieces of a few ranks, between which paper can break.
+  const PIECE = 8, first = Math.min(...list.map(b => b.y)) - 6, last = Math.max(...list.map(b => b.y + bottom(b))) + 6;
+  const pieces = [...Array(Math.ceil(rows.length / PIECE))].map((_, k) => {
+    const top = k ? k * PIECE * (TALL + GAP) - GAP / 2 : first;
+    const end = (k + 1) * PIECE < rows.length ? (k + 1) * PIECE * (TALL + GAP) - GAP / 2 : last;
+    return svg("svg", { viewBox: `${left} ${top} ${right - left} ${end - top}`, width: right - left, height: end - top, class: "graph",
+      role: "img", "aria-label": "dataflow" });
+  });
+  const put = (from, to, node) => {  // once in each piece that it reaches into
+    const low = Math.floor(from / PIECE), high = Math.floor(to / PIECE);
+    for (let k = low; k <= high; k++) pieces[k].append(node());
+  };
   let lane = 0;
   for (const e of graph.edges) {
     const a = boxes.get(e.from), b = boxes.get(e.to), far = b.rank - a.rank > 1;
@@ -121,14 +129,18 @@ function dataflow(graph, all) {
     const path = far
       ? `M${x1},${y1} C${x1},${y1 + 24} ${out},${y1 + 4} ${out},${y1 + 34} V${y2 - 30} C${out},${y2 - 4} ${x2},${y2 - 22} ${x2},${y2}`
       : `M${x1},${y1} C${x1},${y1 + 18} ${x2},${y2 - 18} ${x2},${y2}`;
-    const text = `${e.label} = ${e.width} bit`;
-    drawn.append(svg("path", { d: path, fill: "none", stroke: "#9fb2cc",
+    const text = `${e.label} = ${e.width} bit`, leaving = graph.edges.filter(f => f.from === e.from).length > 1;
+    put(a.rank, b.rank, () => svg("path", { d: path, fill: "none", stroke: "#9fb2cc",
       "stroke-width": 1.5 + 5 * Math.sqrt(e.width / widest), tip: `${e.shape}\n${text}\n${number(e.words)} words` }));
-    const at = far ? [out + 8, y1 + 48] : x1 === x2 ? [x1 + 9, (y1 + y2) / 2 + 4] : [x2 + (x2 < x1 ? -9 : 9), y2 - 7];
-    drawn.append(svg("text", { x: at[0], y: at[1], class: "soft", "text-anchor": !far && x2 < x1 ? "end" : "start" }, text));
+    const entering = x1 !== x2 || graph.edges.filter(f => f.to === e.to && b.rank - boxes.get(f.from).rank === 1).length > 1;
+    const back = leaving ? x2 < x1 : x1 < x2;  // where streams fan out or in, at the end that is alone
+    const at = far ? [out + 8, y1 + 48] : leaving ? [x2 + (back ? -9 : 9), y2 - 7] : entering ? [x1 + (back ? -9 : 9), y1 + 14]
+      : [x1 + 9, (y1 + y2) / 2 + 4];
+    put(a.rank, far ? a.rank : b.rank,
+      () => svg("text", { x: at[0], y: at[1], class: "soft", "text-anchor": !far && (leaving || entering) && back ? "end" : "start" }, text));
   }
-  for (const box of list) drawn.append(boxOf(box, all, slowest, WIDE, TALL));
-  return html("div", { class: "scroll" }, drawn);
+  for (const box of list) put(box.rank, box.rank, () => boxOf(box, all, slowest, WIDE, TALL));
+  return html("div", { class: "scroll" }, pieces);
 }
 function bottom(box) { return box.port ? 30 : 76; }
 function boxOf(box, all, slowest, WIDE, TALL) {
@@ -140,8 +152,8 @@ function boxOf(box, all, slowest, WIDE, TALL) {
   }
   const cycles = Math.max(...box.units.map(u => u.cycles)), share = cycles / slowest;
   const lines = box.units.map(u => `${u.kind}: ${number(u.cycles)} cycles`);
-  const area = all.find(f => f.level !== "activity" && f.nodes[box.id]) || all.find(f => f.nodes[box.id]);
-  const energy = [...all].reverse().find(f => f.nodes[box.id] && f.nodes[box.id].energy_nj != null);
+  const area = measured(all).find(f => f.nodes[box.id]);
+  const energy = measured(all).find(f => f.nodes[box.id] && f.nodes[box.id].energy_nj != null);
   const own = area ? area.nodes[box.id] : {};
   const sizes = [["lut", "LUT"], ["ff", "FF"], ["dsp", "DSP"], ["bram", "BRAM"], ["area_um2", "um\u00b2"]]
     .filter(([key]) => own[key] || (key === "lut" && own[key] != null)).map(([key, name]) => `${number(own[key], 0)} ${name}`);
@@ -151,7 +163,7 @@ function boxOf(box, all, slowest, WIDE, TALL) {
     svg("rect", { x: 1, y: TALL - 5, width: Math.max(1, (WIDE - 2) * share), height: 4,
       fill: share > 0.999 ? "#d9622b" : "#7ba0e0" }),
     svg("text", { x: 10, y: 18, "font-weight": 600 }, cut(box.name, 34)),
-    svg("text", { x: 10, y: 34, class: "soft", "font-size": 11 }, cut(kinds, 42)),
+    svg("text", { x: 10, y: 34, class: "soft", "font-size": 11 }, cut(kinds, 40)),
     svg("text", { x: 10, y: 49 }, `${number(cycles)} cycles${spent ? ", " + spent : ""}`),
     svg("text", { x: 10, y: 64, class: "soft", "font-size": 11 }, sizes.join("  ")));
   hover(g, [box.name, ...lines, sizes.join(", "), spent && `${spent} (${label(energy)})`].filter(Boolean).join("\n"));
@@ -160,13 +172,13 @@ function boxOf(box, all, slowest, WIDE, TALL) {
 
 // Horizontal bars, a row for each layer; stacked by class where there are classes.
 function bars(title, rows, decimals, colour) {
-  const LINE = 19, NAME = 176, WIDE = 520, VALUE = 74, most = Math.max(...rows.map(r => r.value), 1e-12);
+  const LINE = 19, NAME = 204, WIDE = 520, VALUE = 74, most = Math.max(...rows.map(r => r.value), 1e-12);
   const room = WIDE - NAME - VALUE, drawn = svg("svg", { viewBox: `0 0 ${WIDE} ${rows.length * LINE + 4}`, role: "img",
     "aria-label": title });
   rows.forEach((row, k) => {
     let x = NAME;
     const y = k * LINE + 3, text = `${row.name}\n${title}: ${number(row.value, decimals)}`;
-    drawn.append(svg("text", { x: NAME - 8, y: y + 11, "text-anchor": "end", tip: text }, cut(row.name, 23)));
+    drawn.append(svg("text", { x: NAME - 8, y: y + 11, "text-anchor": "end", tip: text }, cut(row.name, 30)));
     const parts = row.parts ? Object.entries(row.parts) : [[null, row.value]];
     for (const [name, value] of parts) {
       const wide = room * value / most;
@@ -179,10 +191,15 @@ function bars(title, rows, decimals, colour) {
   });
   return html("div", { class: "chart" }, html("h3", {}, title), drawn);
 }
+// By target; the best known first.
+function measured(figures) {
+  const order = ["placed", "synthesis", "activity", "model"], targets = [...new Set(figures.map(f => f.target))];
+  return targets.flatMap(t => order.flatMap(level => figures.filter(f => f.target === t && f.level === level)));
+}
 function layerBars(figures) {
   const charts = [], done = new Set();
-  for (const f of figures) for (const [key, name, decimals] of METRICS) {
-    const energy = key === "energy_nj", tag = energy ? `${key} ${label(f)}` : `${key} ${f.target}`;
+  for (const f of measured(figures)) for (const [key, name, decimals] of METRICS) {
+    const energy = key === "energy_nj", tag = `${key} ${f.target}`;
     const nodes = Object.entries(f.nodes).filter(([, n]) => n[key] != null);
     if (!nodes.length || done.has(key === "cycles" ? key : tag) || !nodes.some(([, n]) => n[key])) continue;
     done.add(key === "cycles" ? key : tag);
@@ -213,7 +230,7 @@ function levels(figures) {
 
 // Magnitudes, in powers of two: what a format holds behind the quantiles of what was seen.
 function ranges(layers) {
-  const LINE = 21, NAME = 250, WIDE = 1080, END = 92, shown = layers.filter(l => l.sizes[6] > 0);
+  const LINE = 21, NAME = 300, WIDE = 1080, END = 92, shown = layers.filter(l => l.sizes[6] > 0);
   const logs = shown.flatMap(l => [l.sizes[1], l.sizes[6], l.step, l.most].filter(v => v > 0).map(Math.log2));
   const low = Math.floor(Math.min(...logs)) - 1, high = Math.ceil(Math.max(...logs)) + 1;
   const at = v => NAME + (Math.max(Math.log2(v), low) - low) / (high - low) * (WIDE - NAME - END);
@@ -226,11 +243,11 @@ function ranges(layers) {
   }
   shown.forEach((l, k) => {
     const y = k * LINE + 3, s = l.sizes, most = l.least == null ? null : Math.max(Math.abs(l.least), Math.abs(l.most));
-    const text = `${l.tensor}\nseen ${number(l.low)} \u2026 ${number(l.high)}, ${number(100 * l.zeros, 1)} % zeros` +
+    const text = `${l.node} (${l.op})\n${l.tensor}\nseen ${number(l.low)} \u2026 ${number(l.high)}, ${number(100 * l.zeros, 1)} % zeros` +
       (l.least == null ? "\nsums, not rounded" : `\nrepresentable ${number(l.least)} \u2026 ${number(l.most)}, step ${number(l.step)}` +
         `\nat an end of the range: ${number(100 * l.saturated, 2)} %`);
     const g = svg("g", { tip: text }, svg("rect", { x: 0, y: y - 2, width: WIDE, height: LINE, fill: "transparent" }),
-      svg("text", { x: NAME - 8, y: y + 12, "text-anchor": "end" }, cut(l.tensor, 32)));
+      svg("text", { x: NAME - 8, y: y + 12, "text-anchor": "end" }, cut(l.node, 40)));
     if (most) g.append(svg("rect", { x: at(l.step), y, width: at(most) - at(l.step), height: LINE - 5, fill: "#dfe5ec" }));
     const colour = most && s[6] > most * 1.0001 ? "#c0392b" : "#2f62c0";
     g.append(svg("line", { x1: at(s[1]), x2: at(s[6]), y1: y + 8, y2: y + 8, stroke: colour }),
@@ -269,7 +286,7 @@ function errors(layers, threshold) {
 function designPage() {
   const figures = data.figures, trace = data.trace, facts = { ...data.facts };
   const mine = figures.filter(f => f.target === figures[0].target);
-  for (const f of [...mine].reverse()) for (const [key, name, d] of METRICS)
+  for (const f of measured(mine)) for (const [key, name, d] of METRICS)
     if (f[key] && key !== "cycles" && !facts[`${name}, ${f.target}`]) facts[`${name}, ${f.target}`] = number(f[key], d);
   page.append(html("header", {}, html("h1", {}, data.title), html("span", {}, `design report, hwgen ${data.version}`)));
   page.append(cards(facts));
