@@ -157,8 +157,8 @@ def source(target: str) -> str:
     text = f"model fitted {made['date']} to {own['designs']} designs, Yosys {made['yosys']}"
     if library := own.get("library"):
         text += f", {library}"
-    errors = own["errors"]["held out"] or own["errors"]["training"]
-    which = "held out" if own["errors"]["held out"] else "of the fit"
+    which = "held out" if "designs" in own["errors"]["held out"] else "training"
+    errors = own["errors"][which]
     parts = []
     for name, error in errors.items():
         if name == "designs":
