@@ -32,6 +32,7 @@ from hwgen.energy.fpga import transitions
 from hwgen.errors import HwgenError
 from hwgen.ir import Graph
 from hwgen.synth import GATES, yosys
+from hwgen.synth.library import find_liberty
 
 FILE = Path(model.__file__).with_name(model.FILE)
 LUTS = (
@@ -226,6 +227,7 @@ def gates(rows: list[Row], held: list[Row], designs: dict[str, Figures]) -> dict
         pairs = [(f, designs[name]) for name, f in modelled(own, linearly).items()]
         errors[which] = compare(pairs, ("area_um2", "delay_ps", "ff")) if own else {}
     return {
+        "library": find_liberty(os.environ["HWGEN_LIBERTY"]).name,
         "designs": len({row.design for row in rows}),
         "nodes": len(rows),
         "fits": fits,

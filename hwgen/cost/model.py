@@ -170,7 +170,8 @@ def source(target: str) -> str:
             if "median" in error
             else f"{name} within {error['worst']:g} a node"
         )
-    return f"{text}; errors ({errors['designs']} designs {which}): {'; '.join(parts)}"
+    text += f"; errors ({errors['designs']} designs {which}): {'; '.join(parts)}"
+    return text if target == "asic" else f"{text}; {fpga.source(target)}"
 
 
 def _fabric(own: dict, target: str, group: str, parts: Parts) -> Figures:
