@@ -32,6 +32,7 @@ from hwgen.energy.fpga import transitions
 from hwgen.errors import HwgenError
 from hwgen.ir import Graph
 from hwgen.synth import GATES, yosys
+from hwgen.synth.library import find_liberty
 
 FILE = Path(model.__file__).with_name(model.FILE)
 LUTS = (
@@ -189,14 +190,16 @@ def fabric(rows: list[Row], held: list[Row], designs: dict[str, Figures]) -> dic
     """The section of an FPGA's family."""
     fits = {"lut": fit([(r.group, r.counts, r.found.lut) for r in rows], LUTS, SMALL)}
     linearly = {name: model.Linearly(**found) for name, found in fits.items()}
-    errors = {}
+    errors: dict[str, dict] = {}
     for which, own in (("training", rows), ("held out", held)):
         pairs = [(f, designs[name]) for name, f in modelled(own, linearly).items()]
-        errors[which] = own and {
-            **compare(pairs, ("lut", "ff")),
-            "dsp": counts_off(own, "dsp"),
-            "bram": counts_off(own, "bram"),
-        }
+        errors[which] = {}
+        if own:
+            errors[which] = {
+                **compare(pairs, ("lut", "ff")),
+                "dsp": counts_off(own, "dsp"),
+                "bram": counts_off(own, "bram"),
+            }
     return {
         "designs": len({row.design for row in rows}),
         "nodes": len(rows),
@@ -219,11 +222,12 @@ def gates(rows: list[Row], held: list[Row], designs: dict[str, Figures]) -> dict
         "area_um2": model.Linearly(**fits["area"]),
         "delay_ps": model.Linearly(**fits["delay"]),
     }
-    errors = {}
+    errors: dict[str, dict] = {}
     for which, own in (("training", rows), ("held out", held)):
         pairs = [(f, designs[name]) for name, f in modelled(own, linearly).items()]
-        errors[which] = own and compare(pairs, ("area_um2", "delay_ps", "ff"))
+        errors[which] = compare(pairs, ("area_um2", "delay_ps", "ff")) if own else {}
     return {
+        "library": find_liberty(os.environ["HWGEN_LIBERTY"]).name,
         "designs": len({row.design for row in rows}),
         "nodes": len(rows),
         "fits": fits,

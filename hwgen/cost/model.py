@@ -157,8 +157,8 @@ def source(target: str) -> str:
     text = f"model fitted {made['date']} to {own['designs']} designs, Yosys {made['yosys']}"
     if library := own.get("library"):
         text += f", {library}"
-    errors = own["errors"]["held out"] or own["errors"]["training"]
-    which = "held out" if own["errors"]["held out"] else "of the fit"
+    which = "held out" if "designs" in own["errors"]["held out"] else "training"
+    errors = own["errors"][which]
     parts = []
     for name, error in errors.items():
         if name == "designs":
@@ -170,7 +170,8 @@ def source(target: str) -> str:
             if "median" in error
             else f"{name} within {error['worst']:g} a node"
         )
-    return f"{text}; errors ({errors['designs']} designs {which}): {'; '.join(parts)}"
+    text += f"; errors ({errors['designs']} designs {which}): {'; '.join(parts)}"
+    return text if target == "asic" else f"{text}; {fpga.source(target)}"
 
 
 def _fabric(own: dict, target: str, group: str, parts: Parts) -> Figures:
