@@ -32,6 +32,7 @@ from hwgen.energy.fpga import transitions
 from hwgen.errors import HwgenError
 from hwgen.ir import Graph
 from hwgen.synth import GATES, yosys
+from hwgen.synth.library import find_liberty
 
 FILE = Path(model.__file__).with_name(model.FILE)
 LUTS = (
@@ -189,14 +190,16 @@ def fabric(rows: list[Row], held: list[Row], designs: dict[str, Figures]) -> dic
     """The section of an FPGA's family."""
     fits = {"lut": fit([(r.group, r.counts, r.found.lut) for r in rows], LUTS, SMALL)}
     linearly = {name: model.Linearly(**found) for name, found in fits.items()}
-    errors = {}
+    errors: dict[str, dict] = {}
     for which, own in (("training", rows), ("held out", held)):
         pairs = [(f, designs[name]) for name, f in modelled(own, linearly).items()]
-        errors[which] = own and {
-            **compare(pairs, ("lut", "ff")),
-            "dsp": counts_off(own, "dsp"),
-            "bram": counts_off(own, "bram"),
-        }
+        errors[which] = {}
+        if own:
+            errors[which] = {
+                **compare(pairs, ("lut", "ff")),
+                "dsp": counts_off(own, "dsp"),
+                "bram": counts_off(own, "bram"),
+            }
     return {
         "designs": len({row.design for row in rows}),
         "nodes": len(rows),
@@ -219,11 +222,12 @@ def gates(rows: list[Row], held: list[Row], designs: dict[str, Figures]) -> dict
         "area_um2": model.Linearly(**fits["area"]),
         "delay_ps": model.Linearly(**fits["delay"]),
     }
-    errors = {}
+    errors: dict[str, dict] = {}
     for which, own in (("training", rows), ("held out", held)):
         pairs = [(f, designs[name]) for name, f in modelled(own, linearly).items()]
-        errors[which] = own and compare(pairs, ("area_um2", "delay_ps", "ff"))
+        errors[which] = compare(pairs, ("area_um2", "delay_ps", "ff")) if own else {}
     return {
+        "library": find_liberty(os.environ["HWGEN_LIBERTY"]).name,
         "designs": len({row.design for row in rows}),
         "nodes": len(rows),
         "fits": fits,
@@ -264,8 +268,11 @@ def activities(cases: Iterable[Case], report: Callable[[str], None]) -> dict[str
     for case in cases:
         design = case.design()
         inputs = samples(case.model())[:SAMPLES]
-        counted = transitions(design, inputs)
-        for instance, node in instances(design.graph).items():
+        counted, known = transitions(design, inputs), instances(design.graph)
+        for instance in set(counted) - set(known) - {""}:
+            own = counted[instance].mean / SAMPLES / design.predicted.interval
+            found.setdefault(model.group_of(None), []).append(own)
+        for instance, node in known.items():
             mean = counted[instance].mean if instance in counted else 0.0
             own = mean / SAMPLES / model.firings_of(node, design.graph)
             found.setdefault(model.group_of(node), []).append(own)
@@ -284,7 +291,7 @@ def mean_of(found: dict[str, list[float]]) -> dict[str, float]:
 
 def energies(measured: list[Measured]) -> dict:
     """Coefficients of energies in gates: pJ of a part and firing, of a flip-flop and cycle, of um2
-    and ns; glitches as shares of a class; clock periods in longest paths."""
+    and cycle; glitches as shares of a class."""
     points, clock, leakage, glitch = [], [], [], []
     for design in measured:
         cycles = design.figures.cycles or 1
@@ -299,7 +306,7 @@ def energies(measured: list[Measured]) -> dict:
             kind = class_of(node, "")
             points.append((kind, others, given[kind] / busy * 1e3))
             if any(roms.values()) and kind != model.WEIGHTS:
-                points.append((model.WEIGHTS, roms, given[model.WEIGHTS] / busy * 1e3))
+                points.append((model.memory_of(kind), roms, given[model.WEIGHTS] / busy * 1e3))
             clock.append(((found.ff or 0) * cycles, given["clock"] * 1e3))
             leakage.append(((found.area_um2 or 0.0) * cycles, given["leakage"] * 1e3))
             glitch.append([*(given[c] for c in CLASSES[:-3]), given["glitch"]])
@@ -343,17 +350,16 @@ def main() -> None:
     parser.add_argument("--target", action="append", help="these alone; others stay as they are")
     options = parser.parse_args()
     data = json.loads(FILE.read_text()) if FILE.is_file() else {"targets": {}}
-    chosen = [case for case in training() if options.only in case.name]
-    held = list(held_out())
-    spending = [case for case in chosen if case.name in ENERGIES]
-    kept = [case for case in held if case.name in ENERGIES]
+    spending = [case for case in training() if case.name in ENERGIES]
+    kept = [case for case in held_out() if case.name in ENERGIES]
     data["activity"] = activities(spending, print)
     for target in options.target or [*TECHNOLOGIES]:
         if target == GATES and "HWGEN_LIBERTY" not in os.environ:
             print("no HWGEN_LIBERTY: gates stay as they are")
             continue
+        chosen = [case for case in training(target) if options.only in case.name]
         rows, designs = gather(chosen, target, print)
-        others, more = gather(held, target, print)
+        others, more = gather(held_out(target), target, print)
         section = (gates if target == GATES else fabric)(rows, others, designs | more)
         if target == GATES:
             found = energies(measure(spending, target, print))

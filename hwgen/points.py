@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hwgen.config import Config
 from hwgen.design import Design, imported
@@ -13,8 +13,6 @@ from hwgen.errors import ConfigError
 from hwgen.passes.pipeline import lower
 
 if TYPE_CHECKING:
-    import onnx
-
     from hwgen.frontend.convert import Arrays
 
 
@@ -28,7 +26,7 @@ class Points:
 
     def __init__(
         self,
-        model: str | Path | onnx.ModelProto,
+        model: Any,
         config: Config | str | Path | Mapping | None = None,
         calibrate: Arrays | None = None,
         **options,

@@ -14,10 +14,10 @@ import pytest
 from onnx import TensorProto
 
 import hwgen
-from hwgen.cli import _overrides, _shapes
 from hwgen.config import Config
 from hwgen.emit.save import save
 from hwgen.errors import ConfigError, InputError
+from hwgen.options import overrides_of, shapes_of
 from tests.command import fails, run, snapshot, succeeds
 from tests.qdq import Builder
 from tests.small import good, write
@@ -102,7 +102,7 @@ def test_options(options: list[str], says: str, tmp_path: Path) -> None:
     fails(tmp_path, "build", path, "-o", tmp_path / "d", *options, says=says)
 
 
-@pytest.mark.parametrize("parse", [_shapes, _overrides])
+@pytest.mark.parametrize("parse", [shapes_of, overrides_of])
 @pytest.mark.parametrize("digits", ["\u00b2", "\u0663", "9" * 5000, "1e3", "0x2", " 4"])
 def test_numbers_of_options(parse, digits: str) -> None:
     with pytest.raises(ConfigError, match="write it as"):

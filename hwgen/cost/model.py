@@ -29,7 +29,6 @@ UNCALIBRATED = ("ice40", "gowin", "nexus", "xc7")
 FILE = "coefficients.json"
 ROMS = ("rom", "rom_bits")
 WEIGHTS = "weight memory"
-SPARE = 1.05  # clock periods in longest paths
 
 
 @dataclass(frozen=True)
@@ -120,6 +119,12 @@ def group_of(node: Node | None) -> str:
     return kind
 
 
+def memory_of(kind: str) -> str:
+    """How the read-only memories of a class of nodes are fitted: weights are read in every cycle,
+    parameters once a word."""
+    return WEIGHTS if kind in ("mac", WEIGHTS) else "parameters"
+
+
 def split_counts(counts: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
     """Parts of read-only memories, and the others."""
     roms = {part: n for part, n in counts.items() if part in ROMS}
@@ -152,8 +157,8 @@ def source(target: str) -> str:
     text = f"model fitted {made['date']} to {own['designs']} designs, Yosys {made['yosys']}"
     if library := own.get("library"):
         text += f", {library}"
-    errors = own["errors"]["held out"] or own["errors"]["training"]
-    which = "held out" if own["errors"]["held out"] else "of the fit"
+    which = "held out" if "designs" in own["errors"]["held out"] else "training"
+    errors = own["errors"][which]
     parts = []
     for name, error in errors.items():
         if name == "designs":
@@ -165,7 +170,8 @@ def source(target: str) -> str:
             if "median" in error
             else f"{name} within {error['worst']:g} a node"
         )
-    return f"{text}; errors ({errors['designs']} designs {which}): {'; '.join(parts)}"
+    text += f"; errors ({errors['designs']} designs {which}): {'; '.join(parts)}"
+    return text if target == "asic" else f"{text}; {fpga.source(target)}"
 
 
 def _fabric(own: dict, target: str, group: str, parts: Parts) -> Figures:
@@ -209,7 +215,6 @@ def _spent(own: dict, target: str, known, figures, firings, cycles: int) -> dict
 
 def _energies(own: dict, known, nodes, figures, firings, cycles: int) -> dict[str, Figures]:
     """Energy of gates per inference in nJ, by class."""
-    period = SPARE * max(f.delay_ps or 0.0 for f in figures.values()) * 1e-3
     found = {}
     for name, _, parts in nodes:
         counts, busy = parts.counts, firings.get(name, cycles)
@@ -218,9 +223,9 @@ def _energies(own: dict, known, nodes, figures, firings, cycles: int) -> dict[st
         roms, others = split_counts(counts)
         kind = class_of(node, "")
         energy[kind] += own["energy"].of(kind, others) * busy * 1e-3
-        energy[WEIGHTS] += own["energy"].of(WEIGHTS, roms) * busy * 1e-3
+        energy[WEIGHTS] += own["energy"].of(memory_of(kind), roms) * busy * 1e-3
         energy["clock"] = own["clock"] * counts["ff"] * cycles * 1e-3
-        energy["leakage"] = own["leakage"] * figures[name].area_um2 * cycles * period * 1e-3
+        energy["leakage"] = own["leakage"] * figures[name].area_um2 * cycles * 1e-3
         glitches = own["glitch"]
         energy["glitch"] = sum(glitches.get(c, 0.0) * e for c, e in energy.items())
         found[name] = replace(figures[name], energy=energy, energy_nj=sum(energy.values()))

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from hwgen.errors import ToolError
 from hwgen.explore.space import Bound, Point
 
-REPEATS = 50  # proposals of known points in a row before one is drawn at random
+REPEATS = 3  # proposals of known points in a row before one beside them is taken
 FAR = 1e6  # the violation of a point of which there is no design
 
 
@@ -82,29 +82,30 @@ class Sampler:
             self._remember(record)
 
     def ask(self) -> Point | None:
-        """A proposal that is new; any new point where proposals only repeat."""
+        """A proposal that is new; a new point beside it where proposals only repeat."""
         if len(self._seen) >= self._bound.size:
             return None
         for _ in range(REPEATS):
-            point = self._propose()
-            if point is not None:
+            point, new = self._propose()
+            if new:
                 return point
-        while True:
-            drawn = self._bound.point(self._random.randrange(self._bound.size))
-            if identity(drawn) not in self._seen:
-                self._study.enqueue_trial(self._places(drawn))
-                return self._propose()
+        while identity(point) in self._seen:  # a walk, a step of one parameter at a time
+            parameter = self._random.choice(self._bound.parameters)
+            point[parameter.name] = self._random.choice(parameter.choices)
+        self._study.enqueue_trial(self._places(point))
+        return self._propose()[0]
 
-    def _propose(self) -> Point | None:
+    def _propose(self) -> tuple[Point, bool]:
+        """A proposal, and whether it is new."""
         trial = self._study.ask(self._distributions)
         point = {p.name: p.choices[trial.params[p.name]] for p in self._bound.parameters}
         key = identity(point)
         if key in self._seen:
             self._study.tell(trial, state=self._optuna.trial.TrialState.FAIL)
-            return None
+            return point, False
         self._seen.add(key)
         self._trials[key] = trial
-        return point
+        return point, True
 
     def tell(self, point: Point, record: Mapping) -> None:
         """Its objectives, and by how much it misses constraints."""

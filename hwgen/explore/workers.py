@@ -6,6 +6,7 @@ import logging
 import multiprocessing
 import os
 import pickle
+import socket
 from collections.abc import Iterator
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +19,7 @@ from hwgen.explore.evaluate import Evaluator, Task
 from hwgen.explore.space import Point
 
 RETRIES = 5  # of a point whose worker died
+REACH = 5.0  # seconds for a cluster to answer
 THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 Done = list[tuple[Point, dict]]
 
@@ -209,8 +211,9 @@ def _ray(task: Task, address: str) -> Iterator[Cluster]:
     ours = not ray.is_initialized()
     if ours:
         try:
+            _reach(address)
             ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR)
-        except (ConnectionError, ValueError, RuntimeError) as error:
+        except (OSError, ValueError, RuntimeError) as error:
             raise ConfigError(
                 f"no Ray cluster answers at {address}: {error}; `ray start --head` begins one"
             ) from error
@@ -219,6 +222,13 @@ def _ray(task: Task, address: str) -> Iterator[Cluster]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _reach(address: str) -> None:
+    """Raise `OSError` where nothing listens: Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host, int(port)), REACH).close()
 
 
 def _died(point: Point) -> ToolError:

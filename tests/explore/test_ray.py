@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from hwgen.errors import ConfigError
 from hwgen.explore import explore
 from tests.explore import points
 
@@ -19,6 +20,21 @@ SETTINGS = {
     "health_check_failure_threshold": "4",
 }
 ray = pytest.importorskip("ray")
+
+
+def test_no_cluster(tmp_path: Path) -> None:
+    """It is said at once."""
+    inputs, labels = points.data()
+    with pytest.raises(ConfigError, match=r"no Ray cluster answers at 127\.0\.0\.1:1: .*refused"):
+        explore(
+            points.MODEL,
+            inputs,
+            {"cycles": [512, 1024]},
+            tmp_path,
+            labels=labels,
+            cost=points.cost,
+            ray="127.0.0.1:1",
+        )
 
 
 @pytest.mark.filterwarnings("ignore")  # of Ray itself
