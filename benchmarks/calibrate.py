@@ -37,7 +37,7 @@ from hwgen.synth.library import find_liberty
 FILE = Path(model.__file__).with_name(model.FILE)
 LUTS = (
     *("unit", "ff", "add", "compare", "choose", "shift", "count", "booth", "pick", "logic"),
-    *("rom", "ram", "ram_choose", "ram_bits", "bypass"),
+    *("rom", "rom_bits", "ram", "ram_choose", "ram_bits", "bypass"),
 )
 AREA = (
     *("unit", "ff", "add", "compare", "choose", "shift", "count", "booth", "pick", "logic"),

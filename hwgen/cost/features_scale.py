@@ -88,7 +88,7 @@ def _parallel(p: Parts, form: Form, x: Tensor, factors, fixed, bits, total, offs
                 terms.append((i + zeros, min(size, total)))
                 continue
             for j, other, sign in limbs(bits[0], True):
-                p.multiply((width, signed), (other, sign))
+                p.multiply((width, signed), (other, sign), 1, total - i - j)
                 terms.append((i + j, min(width + other + i + j, total)))
         p.register(sum(top - low for low, top in terms))
         terms.append((0, min(bits[1], total)))

@@ -70,9 +70,12 @@ class Parts:
                 widths.append(width)
         return widths[0]
 
-    def multiply(self, a: tuple[int, bool], b: tuple[int, bool], times: int = 1) -> None:
-        """Products of operands (bits, signed), for DSP blocks where there are some."""
-        dsp, add = self.technology.multiplier(a, b)
+    def multiply(
+        self, a: tuple[int, bool], b: tuple[int, bool], times: int = 1, used: int | None = None
+    ) -> None:
+        """Products of operands (bits, signed), for DSP blocks where there are some; `used` bits of
+        a product are read."""
+        dsp, add = self.technology.multiplier(a, b, used)
         self.add("dsp", dsp, times)
         self.add("add", add, times)
         if not dsp:
@@ -128,7 +131,8 @@ class Parts:
         self.add("bram", blocks, times)
         if blocks:
             return
-        tables = -(-depth // self.technology.rom_depth)
+        # Nothing is asked of words behind the last, yet most of a power of two is built.
+        tables = max(1, (1 << bits_of(depth)) // self.technology.rom_depth)
         self.add("rom", used * tables if depth > 2 else used / 2, times)
         self.add("rom_bits", depth * width, times)
         self.register(used, times)

@@ -66,9 +66,12 @@ class Technology:
     distributed: tuple[Distributed, ...]
     rom_depth: int
 
-    def multiplier(self, a: tuple[int, bool], b: tuple[int, bool]) -> tuple[int, int]:
-        """(DSP blocks, adder bits) of a product of operands (bits, signed)."""
-        if self.dsp is None:
+    def multiplier(
+        self, a: tuple[int, bool], b: tuple[int, bool], used: int | None = None
+    ) -> tuple[int, int]:
+        """(DSP blocks, adder bits) of a product of operands (bits, signed), of which `used` bits
+        are read."""
+        if self.dsp is None or (used is not None and used < self.dsp[-1]):
             return 0, 0
         return _multiplier(self.dsp, a, b)
 
