@@ -49,8 +49,7 @@ def test_beside_synthesis(target: str) -> None:
         assert abs(own.bram - other.bram) <= 1, node.name
 
 
-WIDTHS = [(2, 2), (4, 3), (8, 8), (9, 18), (18, 18), (19, 17), (24, 18), (27, 18), (28, 20)]
-WIDTHS += [(36, 36), (40, 19)]
+WIDTHS = [(4, 3), (19, 17), (28, 20), (40, 19)]  # few: all in one run of Yosys
 
 
 @pytest.mark.synth
@@ -106,8 +105,8 @@ def test_more_multipliers_cost_more() -> None:
 def test_points_are_what_compile_makes() -> None:
     points = hwgen.Points(MLP)
     first = hwgen.compile(MLP, cycles=512, overrides={"/0/Gemm": {"pe": 2}})
-    again = [points.design(cycles=512, overrides={"/0/Gemm": {"pe": 2}}) for _ in range(2)]
-    assert [design.sources for design in again] == [first.sources] * 2
+    points.design(cycles=2048)
+    assert points.design(cycles=512, overrides={"/0/Gemm": {"pe": 2}}).sources == first.sources
     assert points.design(macs=3).multipliers <= 3
     with pytest.raises(ConfigError, match="share its arithmetic"):
         points.design(overrides={"/0/Gemm": {"arith": "int4"}})
