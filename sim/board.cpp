@@ -99,14 +99,11 @@ int main(int count, char **arguments) {
     if (other < 0 || tcgetattr(other, &mode)) return 3;
     cfmakeraw(&mode);
     tcsetattr(other, TCSANOW, &mode);
-    printf("%s\n", ptsname(terminal));
-    fflush(stdout);
-
     Vboard board;
     Sender to;
     Receiver from;
     std::deque<uint8_t> out;
-    while (!ready(STDIN_FILENO, 0)) {
+    for (bool started = false; !ready(STDIN_FILENO, 0);) {
         const bool idle = to.idle() && from.left == 0;
         if (ready(terminal, idle ? 1 : 0)) {
             uint8_t data[4096];
@@ -122,6 +119,8 @@ int main(int count, char **arguments) {
             const int byte = from.step(board.tx, divisor);
             if (byte >= 0) outward.pass(static_cast<uint8_t>(byte), out);
         }
+        if (!started) printf("%s\n", ptsname(terminal));
+        started = !fflush(stdout);
         while (!out.empty() && write(terminal, &out.front(), 1) == 1) out.pop_front();
     }
     return 0;

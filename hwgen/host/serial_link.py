@@ -17,7 +17,7 @@ WAIT = 0.5  # seconds for an answer, beyond the time of its bytes
 class Line(Protocol):
     """What is used of a serial port of pyserial, whose `timeout` is short."""
 
-    timeout: float | None
+    in_waiting: int
 
     def read(self, size: int = 1) -> bytes: ...  # noqa: D102
     def write(self, data: bytes, /) -> int | None: ...  # noqa: D102
@@ -65,7 +65,8 @@ class SerialLink:
         """The answer to the last frame; None where it should be sent again."""
         end = time.monotonic() + self._wait
         while time.monotonic() < end:
-            for frame in self._decoder.feed(self._line.read(PAYLOAD)):
+            data = self._line.read(1)
+            for frame in self._decoder.feed(data + self._line.read(self._line.in_waiting)):
                 if frame.kind == Status.AGAIN:
                     return None
                 if frame.sequence == self._sequence and frame.about == command:

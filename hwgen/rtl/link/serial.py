@@ -80,125 +80,149 @@ class SerialLink(wiring.Component):
 
     def _commands(self, m: Module, frame: FrameReceiver, answer: FrameSender) -> None:
         """Wait for a frame, do its command byte by byte, answer."""
-        number, known = Signal(8), Signal()  # of the last command
-        status, command, length = Signal(8), Signal(8), Signal(16)  # of its answer
-        place, count = Signal(range(PAYLOAD + 1)), Signal(16)
-        again = Cat(frame.o_sequence, Const(Status.AGAIN, 8), Const(0, 24))
-        sources, sinks = Array(self._sources), Array(self._sinks)
-        which = frame.o_port
-        source_there, sink_there = which < len(self._sources), which < len(self._sinks)
-        room, sink = sources[which].o_room, sinks[which]
-        word = Signal(32)
-        done = place == count
-        repeated = known & (frame.o_sequence == number) & (frame.o_command != Command.SYNC)
+        self._frame, self._answer = frame, answer
+        self._number, self._known = Signal(8), Signal()  # of the last command
+        self._status, self._command, self._length = Signal(8), Signal(8), Signal(16)  # its answer
+        self._place, self._count = Signal(range(PAYLOAD + 1)), Signal(16)
+        self._word = Signal(32)
         m.d.comb += [
-            answer.i_header.eq(Cat(number, status, command, length)),
-            frame.i_address.eq(place),
-            self._write.addr.eq(place),
+            answer.i_header.eq(Cat(self._number, self._status, self._command, self._length)),
+            frame.i_address.eq(self._place),
+            self._write.addr.eq(self._place),
+            self.o_data.eq(self._word),
         ]
-
-        def reply(value, bytes_: object = 0) -> None:
-            m.d.sync += [status.eq(value), length.eq(bytes_)]
-            m.next = "answer"
-
         with m.FSM() as fsm:
-            with m.State("idle"):
-                m.d.sync += [place.eq(0), count.eq(frame.o_length)]
-                with m.If(frame.o_bad):
-                    m.next = "again"
-                with m.Elif(frame.o_good & repeated):
-                    m.next = "answer"
-                with m.Elif(frame.o_good):
-                    m.d.sync += [number.eq(frame.o_sequence), known.eq(1)]
-                    m.d.sync += command.eq(frame.o_command)
-                    m.next = "begin"
-            with m.State("begin"):
-                with m.Switch(command):
-                    with m.Case(Command.SYNC):
-                        m.d.comb += self.o_reset.eq(1)
-                        m.next = "reset"
-                    with m.Case(Command.WRITE, Command.END):
-                        with m.If(~source_there):
-                            m.next = "refuse"
-                        with m.Elif(room < count):
-                            reply(Status.FULL)
-                        with m.Else():
-                            m.next = "fetch"
-                    with m.Case(Command.READ):
-                        m.next = "fetch"
-                        with m.If(~sink_there | (count != 2)):
-                            m.next = "refuse"
-                    with m.Case(Command.GET):
-                        m.d.sync += count.eq(4 * len(REGISTERS))
-                        m.next = "load"
-                    with m.Case(Command.SET):
-                        m.next = "fetch"
-                        with m.If(count != 5):
-                            m.next = "refuse"
-                    with m.Default():
-                        m.next = "refuse"
-            with m.State("refuse"):
-                m.d.comb += self.errors[3].eq(1)
-                reply(Status.REFUSED)
-            with m.State("reset"), m.If(~self.reset):
-                reply(Status.OK)
-            with m.State("fetch"):  # a byte of the payload comes
-                m.next = "take"
-                with m.If(done):
-                    m.next = "taken"
-            with m.State("take"):
-                m.d.sync += [place.eq(place + 1), word.eq(Cat(word[8:], frame.o_data))]
-                m.next = "fetch"
-                for k, source in enumerate(self._sources):
-                    writes = (command == Command.WRITE) | (command == Command.END)
-                    last = (command == Command.END) & (place + 1 == count)
-                    m.d.comb += [
-                        source.i.eq(frame.o_data),
-                        source.i_last.eq(last),
-                        source.i_valid.eq(writes & (which == k)),
-                    ]
-                with m.If((command == Command.SET) & (place == 0)):
-                    m.d.sync += self.address.eq(frame.o_data)
-            with m.State("taken"):
-                reply(Status.OK)
-                with m.If(command == Command.SET):
-                    m.d.comb += self.write.eq(1)
-                with m.If(command == Command.READ):
-                    most = word[16:]
-                    m.d.sync += [count.eq(Mux(most > PAYLOAD, PAYLOAD, most)), place.eq(0)]
-                    m.next = "give"
-            with m.State("give"):
-                m.d.comb += self._write.data.eq(sink.o)
-                with m.If(done | ~sink.o_valid):
-                    reply(Status.OK, place)
+            self._idle(m)
+            self._begin(m)
+            self._payload(m)
+            self._give(m)
+            self._registers(m)
+            self._answers(m)
+        m.d.comb += frame.i_hold.eq(~fsm.ongoing("idle"))
+
+    def _reply(self, m: Module, status: Status, length=0) -> None:
+        m.d.sync += [self._status.eq(status), self._length.eq(length)]
+        m.next = "answer"
+
+    def _idle(self, m: Module) -> None:
+        frame = self._frame
+        same = self._known & (frame.o_sequence == self._number)
+        with m.State("idle"):
+            m.d.sync += [self._place.eq(0), self._count.eq(frame.o_length)]
+            with m.If(frame.o_bad):
+                m.next = "again"
+            with m.Elif(frame.o_good & same & (frame.o_command != Command.SYNC)):
+                m.next = "answer"  # what was answered before
+            with m.Elif(frame.o_good):
+                m.d.sync += [self._number.eq(frame.o_sequence), self._known.eq(1)]
+                m.d.sync += self._command.eq(frame.o_command)
+                m.next = "begin"
+
+    def _begin(self, m: Module) -> None:
+        """What can be done at once, and whether the rest makes sense."""
+        stream, count = self._frame.o_port, self._count
+        room = Array(self._sources)[stream].o_room
+        with m.State("begin"), m.Switch(self._command):
+            with m.Case(Command.SYNC):
+                m.d.comb += self.o_reset.eq(1)
+                m.next = "reset"
+            with m.Case(Command.WRITE, Command.END):
+                with m.If(stream >= len(self._sources)):
+                    m.next = "refuse"
+                with m.Elif(room < count):
+                    self._reply(m, Status.FULL)
                 with m.Else():
-                    m.d.comb += self._write.en.eq(1)
-                    m.d.sync += place.eq(place + 1)
-                    for k, each in enumerate(self._sinks):
-                        m.d.comb += each.o_ready.eq(which == k)
-                    with m.If(sink.o_last):
-                        reply(Status.LAST, place + 1)
-            with m.State("load"):
-                m.d.sync += self.address.eq(place[2:])
-                m.next = "loaded"
-            with m.State("loaded"):
-                m.d.comb += self.read.eq(place[:2] == 0)
-                m.next = "store"
-            with m.State("store"):
-                m.d.comb += [
-                    self._write.data.eq(self.data.word_select(place[:2], 8)),
-                    self._write.en.eq(1),
-                ]
-                m.d.sync += place.eq(place + 1)
+                    m.next = "fetch"
+            with m.Case(Command.READ):
+                known = (stream < len(self._sinks)) & (count == 2)
+                m.next = "refuse"
+                with m.If(known):
+                    m.next = "fetch"
+            with m.Case(Command.GET):
+                m.d.sync += count.eq(4 * len(REGISTERS))
                 m.next = "load"
-                with m.If(place + 1 == count):
-                    reply(Status.OK, count)
-            with m.State("answer"):
-                m.d.comb += answer.i_send.eq(1)
-                m.next = "wait"
-            with m.State("again"):
-                m.d.comb += [answer.i_header.eq(again), answer.i_send.eq(1)]
-                m.next = "wait"
-            with m.State("wait"), m.If(~answer.o_busy):
-                m.next = "idle"
-        m.d.comb += [frame.i_hold.eq(~fsm.ongoing("idle")), self.o_data.eq(word)]
+            with m.Case(Command.SET):
+                m.next = "refuse"
+                with m.If(count == 5):
+                    m.next = "fetch"
+            with m.Default():
+                m.next = "refuse"
+        with m.State("refuse"):
+            m.d.comb += self.errors[3].eq(1)
+            self._reply(m, Status.REFUSED)
+        with m.State("reset"), m.If(~self.reset):
+            self._reply(m, Status.OK)
+
+    def _payload(self, m: Module) -> None:
+        """The bytes of the frame, one in two cycles, and what is done when all are there."""
+        frame, place, count, word = self._frame, self._place, self._count, self._word
+        ends = self._command == Command.END
+        with m.State("fetch"):
+            m.next = "take"
+            with m.If(place == count):
+                m.next = "taken"
+        with m.State("take"):
+            m.d.sync += [place.eq(place + 1), word.eq(Cat(word[8:], frame.o_data))]
+            m.next = "fetch"
+            writes = ends | (self._command == Command.WRITE)
+            for k, source in enumerate(self._sources):
+                m.d.comb += [
+                    source.i.eq(frame.o_data),
+                    source.i_last.eq(ends & (place + 1 == count)),
+                    source.i_valid.eq(writes & (frame.o_port == k)),
+                ]
+            with m.If((self._command == Command.SET) & (place == 0)):
+                m.d.sync += self.address.eq(frame.o_data)
+        with m.State("taken"):
+            self._reply(m, Status.OK)
+            with m.If(self._command == Command.SET):
+                m.d.comb += self.write.eq(1)
+            with m.If(self._command == Command.READ):
+                most = word[16:]
+                m.d.sync += [count.eq(Mux(most > PAYLOAD, PAYLOAD, most)), place.eq(0)]
+                m.next = "give"
+
+    def _give(self, m: Module) -> None:
+        """Bytes of a stream into the answer, to the end of a tensor at most."""
+        place, sink = self._place, Array(self._sinks)[self._frame.o_port]
+        with m.State("give"):
+            m.d.comb += self._write.data.eq(sink.o)
+            with m.If((place == self._count) | ~sink.o_valid):
+                self._reply(m, Status.OK, place)
+            with m.Else():
+                m.d.comb += self._write.en.eq(1)
+                m.d.sync += place.eq(place + 1)
+                for k, each in enumerate(self._sinks):
+                    m.d.comb += each.o_ready.eq(self._frame.o_port == k)
+                with m.If(sink.o_last):
+                    self._reply(m, Status.LAST, place + 1)
+
+    def _registers(self, m: Module) -> None:
+        """All registers into the answer, each read once."""
+        place = self._place
+        with m.State("load"):
+            m.d.sync += self.address.eq(place[2:])
+            m.next = "loaded"
+        with m.State("loaded"):
+            m.d.comb += self.read.eq(place[:2] == 0)
+            m.next = "store"
+        with m.State("store"):
+            byte = self.data.word_select(place[:2], 8)
+            m.d.comb += [self._write.data.eq(byte), self._write.en.eq(1)]
+            m.d.sync += place.eq(place + 1)
+            m.next = "load"
+            with m.If(place + 1 == self._count):
+                self._reply(m, Status.OK, self._count)
+
+    def _answers(self, m: Module) -> None:
+        """Send the answer, or ask for a damaged frame again."""
+        answer = self._answer
+        again = Cat(self._frame.o_sequence, Const(Status.AGAIN, 8), Const(0, 24))
+        with m.State("answer"):
+            m.d.comb += answer.i_send.eq(1)
+            m.next = "wait"
+        with m.State("again"):
+            m.d.comb += [answer.i_header.eq(again), answer.i_send.eq(1)]
+            m.next = "wait"
+        with m.State("wait"), m.If(~answer.o_busy):
+            m.next = "idle"
