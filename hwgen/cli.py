@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from hwgen.commands.boards import boards, deploy, run
 from hwgen.errors import ConfigError, HwgenError, ModelError
 
 app = typer.Typer(
@@ -210,6 +211,10 @@ def synth(
     console().print(figures_table(figures))
     for line in facts(figures):
         print(line)
+
+
+for command in (boards, deploy, run):
+    app.command()(command)
 
 
 @app.command()

@@ -16,14 +16,15 @@ PACKAGE = ROOT / "hwgen"
 # Each may import what stands in the rows above it, and nothing of its own row but itself.
 LAYERS = (
     ("errors",),
-    ("formats", "cache"),
+    ("formats", "cache", "protocol"),
     ("ir",),
     ("frontend", "golden", "rtl", "cost", "config"),
     ("passes",),
     ("emit", "synth"),
     ("engines",),
-    ("design", "doctor", "samples"),
-    ("energy", "terminal"),
+    ("design", "doctor", "samples", "host"),
+    ("energy", "terminal", "options", "deploy"),
+    ("commands",),
     ("cli",),
 )
 LEVEL = {part: level for level, row in enumerate(LAYERS) for part in row}
@@ -33,11 +34,14 @@ ROOMS = {
     "find_libpython": {"engines"},
     "google": {"frontend"},  # protobuf
     "onnx": {"frontend", "design"},
-    "rich": {"cli", "terminal"},
-    "typer": {"cli"},
-    "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal"},
+    "rich": {"cli", "commands", "terminal"},
+    "serial": {"host"},
+    "typer": {"cli", "commands", "options"},
+    "numpy": {*LEVEL}
+    - {"errors", "cache", "config", "doctor", "terminal", "options", "protocol", "deploy"},
 }
-DISTRIBUTIONS = {"google": "protobuf"}
+DISTRIBUTIONS = {"google": "protobuf", "serial": "pyserial"}
+EXTRAS = {"pyserial"}  # imported where they are installed
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -81,7 +85,9 @@ def test_every_part_has_a_place() -> None:
 def test_every_dependency_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     declared = {re.match(r"[\w-]+", entry)[0] for entry in project["dependencies"]}
-    assert {DISTRIBUTIONS.get(name, name) for name in ROOMS} <= declared
+    optional = {re.match(r"[\w-]+", e)[0] for e in project["optional-dependencies"]["boards"]}
+    assert {DISTRIBUTIONS.get(name, name) for name in ROOMS} - EXTRAS <= declared
+    assert optional >= EXTRAS
 
 
 def test_testbenches_stand_alone() -> None:

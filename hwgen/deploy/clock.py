@@ -44,7 +44,13 @@ class Pll:
 # Limits by the data sheets that the templates name.
 PLLS = {
     "ecp5": Pll(
-        "clock_ecp5.v", (400, 800), (3.125, 400), range(1, 33), range(1, 81), (*range(1, 129),), True
+        "clock_ecp5.v",
+        (400, 800),
+        (3.125, 400),
+        range(1, 33),
+        range(1, 81),
+        (*range(1, 129),),
+        True,
     ),
     "up5k": Pll(
         "clock_ice40.v",
@@ -77,7 +83,9 @@ PLLS = {
         minus_one=True,
         values={"DEVICE": "GW2AR-18C"},
     ),
-    "xc7": Pll("clock_xc7.v", (600, 1200), (10, 450), range(1, 11), range(2, 65), (*range(1, 129),)),
+    "xc7": Pll(
+        "clock_xc7.v", (600, 1200), (10, 450), range(1, 11), range(2, 65), (*range(1, 129),)
+    ),
 }
 
 
@@ -105,9 +113,7 @@ def clock(board: Board, mhz: float) -> tuple[str, float]:
     if board.toolchain == "quartus":
         return template("clock_cyclonev.v", FROM=_text(given), TO=_text(mhz)), mhz
     pll = PLLS.get(board.device or "") or PLLS[board.family]
-    found = min(
-        pll.settings(given), key=lambda s: (abs(s[0] - mhz), s[1], _middle(pll, given, s))
-    )
+    found = min(pll.settings(given), key=lambda s: (abs(s[0] - mhz), s[1], _middle(pll, given, s)))
     if abs(found[0] - mhz) > CLOSE * mhz:
         raise ConfigError(
             f"{board.name} can't make {mhz:g} MHz of {given:g} MHz: the nearest is {found[0]:g} MHz"

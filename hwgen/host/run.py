@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from hwgen.errors import LinkError
 from hwgen.host.serial_link import SerialLink, check_identity, errors_of
@@ -28,11 +28,11 @@ class Run:
     cycles: int
     clock: int
     seconds: float
-    repeated: int
-    damaged: int
+    repeated: int = 0
+    damaged: int = 0
 
 
-def run(
+def run_serial(
     link: SerialLink,
     manifest: dict,
     arrays,
@@ -52,24 +52,29 @@ def run(
     begin = time.monotonic()
     got = _stream(link, data, tensors.sizes(codes), progress)
     seconds = time.monotonic() - begin
-    registers = link.registers()
+    count = len(next(iter(data.values())))
+    result = finish(tensors, got, codes, count, link.registers(), seconds)
+    return replace(result, repeated=link.repeated, damaged=link.damaged)
+
+
+def finish(
+    tensors: Tensors,
+    got: dict[str, bytes],
+    codes: dict,
+    count: int,
+    registers: dict,
+    seconds: float,
+) -> Run:
+    """The result, where the board's registers agree; raises `LinkError`."""
     if wrong := [MEANINGS[name] for name in errors_of(registers) if name in MEANINGS]:
         raise LinkError(f"{'; '.join(wrong)}: the outputs are not to be trusted")
-    count = len(next(iter(data.values())))
     if registers["tensors_in"] != count or registers["tensors_out"] != count:
         raise LinkError(
             f"{count} tensors were sent, but the board counted {registers['tensors_in']} in and "
             f"{registers['tensors_out']} out"
         )
-    return Run(
-        tensors.decode(got, codes),
-        count,
-        registers["busy"],
-        1000 * registers["clock_khz"],
-        seconds,
-        link.repeated,
-        link.damaged,
-    )
+    outputs, clock = tensors.decode(got, codes), 1000 * registers["clock_khz"]
+    return Run(outputs, count, registers["busy"], clock, seconds)
 
 
 class _Inward:

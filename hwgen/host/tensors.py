@@ -12,7 +12,7 @@ import numpy as np
 from hwgen.engines.beats import pack, unpack
 from hwgen.engines.bundle import Port
 from hwgen.errors import LinkError, ModelError, SimulationError
-from hwgen.formats import parse
+from hwgen.formats import Float, Int, parse
 from hwgen.golden.host import decode, encode
 from hwgen.golden.sequences import encode_sequences, split
 from hwgen.ir import Graph, InputPort, OutputPort, Tensor
@@ -48,7 +48,7 @@ class Tensors:
             sides = manifest["inputs"], manifest["outputs"]
             self.inputs, self.outputs = ([_port(s) for s in side] for side in sides)
             for stream in (*sides[0], *sides[1]):
-                fmt, shape = parse(stream["format"]), tuple(stream["stream_shape"])
+                fmt, shape = _format(stream), tuple(stream["stream_shape"])
                 graph.tensors[stream["prefix"]] = Tensor(shape, fmt, stream["lanes"])
             ends = ENDS if manifest["stream"] else None
             graph.longest = manifest["stream"]["longest"] if ends else {}
@@ -104,7 +104,14 @@ class Tensors:
 
 def _port(stream: dict) -> Port:
     numbers = (stream[key] for key in ("lanes", "channels", "elements", "words"))
-    return Port(stream["name"], stream["prefix"], parse(stream["format"]), *numbers)
+    return Port(stream["name"], stream["prefix"], _format(stream), *numbers)
+
+
+def _format(stream: dict) -> Int | Float:
+    fmt = parse(stream["format"])
+    if not isinstance(fmt, Int | Float):
+        raise ValueError(f"no stream has the format {fmt}")
+    return fmt
 
 
 def _index(stream: dict) -> np.ndarray:
@@ -142,7 +149,7 @@ def _output(stream: dict, ends: str | None) -> OutputPort:
     return OutputPort(
         *common,
         np.array(quantization["scale"], dtype=np.float32),
-        np.array(quantization["zero_point"]),
+        quantization["zero_point"],
         np.array(quantization["offset"]),
         (-math.inf if low is None else low, math.inf if high is None else high),
         tuple((name, attributes) for name, attributes in quantization["host"]),
