@@ -140,7 +140,7 @@ def _block(work: Project) -> dict[str, str]:
             "fusesoc.core", **common, VERILOG=", ".join(verilog), MEMORIES=", ".join(memories)
         ),
         "litex_soc.py": template(
-            "litex_soc.py",
+            "litex_soc.txt",
             **common,
             VERILOG=quoted,
             INPUTS=", ".join(f'"{p.prefix}": {beat_bytes(p)}' for p in inputs),
