@@ -63,7 +63,7 @@ class Board:
         """The pin of every port of the top that has one; bits of wide ports as `leds[0]`."""
         found = {"clk": self.clock.pin} if self.clock.pin else {}
         for port, pins in self.pins.items():
-            many = port in WIDE
+            many = port in WIDE and len(pins) > 1  # a single bit is no vector
             found |= {f"{port}[{k}]" if many else port: pin for k, pin in enumerate(pins)}
         return found
 

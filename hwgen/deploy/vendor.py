@@ -6,7 +6,7 @@ import json
 
 from hwgen.deploy.bitstream import flow, pack_arguments, route_options
 from hwgen.deploy.clock import template
-from hwgen.deploy.project import Project
+from hwgen.deploy.project import TOP, Project
 from hwgen.emit.board import BlockTop, beat_bytes, top_text
 from hwgen.emit.top import top_ports
 from hwgen.synth.targets import target_named
@@ -118,12 +118,14 @@ def _block(work: Project) -> dict[str, str]:
     """The design with AXI4-Lite registers, and how Vivado, FuseSoC and LiteX take it in."""
     graph, block = work.design.graph, f"{work.name}_block"
     leds = len(work.board.pins.get("leds", ())) if _dma(work) else 0
-    khz = round(1000 * work.clock)
-    top = BlockTop(graph, work.name, bytes.fromhex(work.identity), khz, leds)
     own = work.design.sources
-    around = {"top.v": ""} if _dma(work) else {BLOCK: top_text(top, block)}
+    around: dict[str, str] = {}
+    if not _dma(work):  # else the project's top is the block
+        khz = round(1000 * work.clock)
+        top = BlockTop(graph, work.name, bytes.fromhex(work.identity), khz)
+        around[BLOCK] = top_text(top, block)
     memories = [name for name in own if not name.endswith(".v")]
-    verilog = [name for name in (*own, *around) if name.endswith(".v")]
+    verilog = [name for name in own if name.endswith(".v")] + [*around or [TOP]]
     inputs, outputs = top_ports(graph)
     part = work.board.part if work.board.toolchain == "vivado" else GENERIC_PART
     common = {"NAME": work.name, "BLOCK": block}
@@ -148,4 +150,4 @@ def _block(work: Project) -> dict[str, str]:
             LEDPORT=f'ports["o_leds"] = Signal({leds})' if leds else "",
         ),
     }
-    return files if _dma(work) else {**files, **around}
+    return {**files, **around}

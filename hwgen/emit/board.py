@@ -176,5 +176,5 @@ class BlockTop(wiring.Component):
 def top_text(component: wiring.Component, name: str) -> str:
     """Its Verilog, as module `name`; modules inside are called `name`_..."""
     text = rtlil.convert(component, name=name, emit_src=False)
-    inner = re.compile(rf"\\{name}(?:\.\w+)+")
-    return convert(inner.sub(lambda found: found[0].replace(".", "_"), text))
+    inner = re.compile(rf"\\{name}(?:\.[\w$]+)+")
+    return convert(inner.sub(lambda found: re.sub(r"[.$]", "_", found[0]), text))

@@ -30,12 +30,14 @@ class UartReceiver(wiring.Component):
         """Wait for a start bit, then read ten bits: start, data, stop."""
         m = Module()
         line, timer, left = Signal(init=1), Signal(range(self._divisor)), Signal(range(11))
-        bits = Signal(8)
-        m.submodules += FFSynchronizer(self.rx, line, init=1)
+        bits, broken = Signal(8), Signal()
+        m.submodules.line = FFSynchronizer(self.rx, line, init=1)
         m.d.comb += self.o.eq(bits)
         with m.If(left == 0):
             m.d.sync += timer.eq(self._divisor // 2 - 1)
-            with m.If(~line):
+            with m.If(line):
+                m.d.sync += broken.eq(0)
+            with m.Elif(~broken):
                 m.d.sync += left.eq(10)
         with m.Elif(timer != 0):
             m.d.sync += timer.eq(timer - 1)
@@ -44,6 +46,7 @@ class UartReceiver(wiring.Component):
             with m.If((left == 10) & line):  # a glitch
                 m.d.sync += left.eq(0)
             with m.Elif(left == 1):
+                m.d.sync += broken.eq(~line)  # until it is high again
                 m.d.comb += [self.o_valid.eq(line), self.o_error.eq(~line)]
             with m.Else():
                 m.d.sync += bits.eq(Cat(bits[1:], line))
