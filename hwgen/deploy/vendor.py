@@ -125,7 +125,7 @@ def _block(work: Project) -> dict[str, str]:
         top = BlockTop(graph, work.name, bytes.fromhex(work.identity), khz)
         around[BLOCK] = top_text(top, block)
     memories = [name for name in own if not name.endswith(".v")]
-    verilog = [name for name in own if name.endswith(".v")] + [*around or [TOP]]
+    verilog = [*(name for name in own if name.endswith(".v")), *(around or [TOP])]
     inputs, outputs = top_ports(graph)
     part = work.board.part if work.board.toolchain == "vivado" else GENERIC_PART
     common = {"NAME": work.name, "BLOCK": block}

@@ -148,7 +148,7 @@ def _output(stream: dict, ends: str | None) -> OutputPort:
     low, high = quantization["low"], quantization["high"]
     return OutputPort(
         *common,
-        np.array(quantization["scale"], dtype=np.float32),
+        np.array(quantization["scale"]),
         quantization["zero_point"],
         np.array(quantization["offset"]),
         (-math.inf if low is None else low, math.inf if high is None else high),

@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 
 import hwgen
+from hwgen import golden
 from hwgen.deploy import board_named
-from hwgen.deploy.project import project
+from hwgen.deploy.project import SIMULATED, project
 from hwgen.deploy.simulate import simulated
 from hwgen.design import MANIFEST, Design
 from hwgen.emit.save import save
+from hwgen.engines.board import running
 from hwgen.errors import InputError, LinkError
+from hwgen.golden.host import encode
 from hwgen.host import connect
 from hwgen.host.dma import DmaBoard, through
 from hwgen.host.run import run_serial
@@ -29,17 +32,19 @@ from hwgen.host.tensors import Tensors, read_manifest
 from hwgen.protocol import IDENTITY, MAGIC, REGISTERS, VERSION, Command
 from tests.command import fails, run
 from tests.qdq import Builder
+from tests.small import good
+from tests.test_stream import mlp, sequences
 
 RNG = np.random.default_rng(3)
 
 
 def two_ports() -> Design:
-    """An image that streams channel last and a vector go in; two tensors of other types come out."""
+    """An image that streams channel last and a vector go in; two tensors come out."""
     b = Builder()
-    image = b.quantize(b.input(1, 3, 4, 4), 0.05)
+    image = b.quantize(b.input(1, 3, 4, 4, name="image"), 0.05)
     weights = b.weights(4, 3, 3, 3)
     first = b.op("Conv", image, weights, b.bias(4), pads=[1, 1, 1, 1])
-    side = b.quantize(b.input(1, 6), 0.03)
+    side = b.quantize(b.input(1, 6, name="side"), 0.03)
     second = b.op("Gemm", side, b.weights(6, 5), b.bias(5))
     return hwgen.compile(b.model(b.quantize(first, 0.1), second), cycles=400)
 
@@ -61,9 +66,7 @@ def design(folder: Path) -> Design:
 
 def arrays(design: Design, samples: int) -> dict[str, np.ndarray]:
     shapes = {p.name: p.index.shape[1:] for p in design.graph.inputs}
-    return {
-        n: RNG.normal(0, 2, (samples, *s)).astype(np.float32) for n, s in shapes.items()
-    }
+    return {n: RNG.normal(0, 2, (samples, *s)).astype(np.float32) for n, s in shapes.items()}
 
 
 @pytest.fixture(scope="module")
@@ -83,8 +86,9 @@ def equal(got: dict, expected: dict) -> None:
 def test_equals_golden(folder: Path, design: Design, port: str) -> None:
     """Two runs on the same board, which each begin anew; codes, layout and types as golden's."""
     manifest = read_manifest(folder)
+    seen: list[tuple] = []
     for samples in (5, 3):
-        inputs, seen = arrays(design, samples), []
+        inputs = arrays(design, samples)
         result = connect.run(manifest, folder, port, inputs, lambda *state: seen.append(state))
         equal(result.outputs, design.golden(inputs))
         assert result.tensors == samples
@@ -136,7 +140,7 @@ def test_hopeless_line(folder: Path, design: Design) -> None:
 def test_wrong_bitstream(folder: Path, design: Design, port: str) -> None:
     manifest = read_manifest(folder)
     manifest["board"]["identity"] = "00" * IDENTITY
-    with pytest.raises(LinkError, match="another design is on the board: .*; load .*openFPGA"):
+    with pytest.raises(LinkError, match=r"another design is on the board: .*; load .*openFPGA"):
         connect.run(manifest, folder, port, arrays(design, 1))
 
 
@@ -154,7 +158,7 @@ def test_line_alone(folder: Path, port: str) -> None:
     registers = link.registers()
     assert registers["errors"] & 0b10001 == 0b10001
     taken = 0
-    while link.write(0, bytes(200), end=False):  # nobody reads: it stops somewhere
+    while link.write(0, bytes(48), end=True):  # nobody reads: it stops somewhere
         taken += 1
         assert taken < 100
     link.sync()
@@ -193,7 +197,7 @@ def test_bad_folders(folder: Path, design: Design, tmp_path: Path) -> None:
 
 
 def test_identity_of_registers() -> None:
-    words = {name: 0 for name in REGISTERS} | {"magic": MAGIC, "version": VERSION}
+    words = dict.fromkeys(REGISTERS, 0) | {"magic": MAGIC, "version": VERSION}
     found = registers_of(b"".join(word.to_bytes(4, "little") for word in words.values()))
     check_identity(found, "00" * IDENTITY, "")
     with pytest.raises(LinkError, match="no link of this version"):
@@ -210,78 +214,66 @@ def test_host_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-class Channel:
-    """A DMA channel of PYNQ: takes a buffer; `work` when the other side has one too."""
-
-    def __init__(self) -> None:
-        self.buffer, self.idle, self.transferred = None, True, 0
-
-    def transfer(self, buffer) -> None:
-        assert self.idle
-        self.buffer, self.idle = buffer, False
-
-
 class Overlay:
-    """Stands for PYNQ's, with the golden model for the hardware."""
+    """Stands for PYNQ's, with the golden model for the hardware; it is its own DMA engines and
+    their channels."""
 
-    def __init__(self, design: Design, manifest: dict) -> None:
-        self._tensors = Tensors(manifest)
-        self._words = {"magic": MAGIC, "version": VERSION, "clock_khz": 100_000}
+    def __init__(self, manifest: dict, results: list[bytes]) -> None:
         identity = bytes.fromhex(manifest["board"]["identity"])
+        self._words = {"magic": MAGIC, "version": VERSION, "clock_khz": 100_000}
         for k in range(4):
             self._words[f"identity{k}"] = int.from_bytes(identity[4 * k : 4 * k + 4], "little")
-        self.design, self.counts, self.resets = self, 0, 0
-        self.golden = [
-            {p.name: b"" for p in self._tensors.outputs},
-        ]
-        for k in range(len(manifest["inputs"])):
-            setattr(self, f"dma_in{k}", self)
-        self.sendchannel, self.recvchannel = Channel(), Channel()
+        self._results, self.sent, self.resets = results, [], 0
+        self.design = self.dma_in0 = self.dma_out0 = self.sendchannel = self.recvchannel = self
+        self._waiting, self.idle, self.transferred = None, True, 0
 
     def read(self, offset: int) -> int:
-        name = REGISTERS[offset // 4]
-        counts = {"tensors_in": self.counts, "tensors_out": self.counts}
-        return {**self._words, **counts}.get(name, 0)
+        counts = dict.fromkeys(("tensors_in", "tensors_out"), len(self.sent))
+        return {**self._words, **counts}.get(REGISTERS[offset // 4], 0)
 
     def write(self, offset: int, value: int) -> None:
         assert (REGISTERS[offset // 4], value) == ("control", 1)
         self.resets += 1
 
+    def transfer(self, buffer: np.ndarray) -> None:
+        if self._waiting is None:  # the receiver is set up first
+            self._waiting = buffer
+            return
+        result = self._results[len(self.sent)]
+        self._waiting[: len(result)] = np.frombuffer(result, dtype=np.uint8)
+        self._waiting, self.transferred = None, len(result)
+        self.sent.append(bytes(buffer))
 
-def test_dma(design: Design, tmp_path: Path) -> None:
-    """Tensor by tensor through stand-ins for PYNQ's overlay, which answer as golden does."""
-    one = hwgen.compile(single(), cycles=60)
-    work = project(one, board_named("pynq-z2"))
-    files = one.files()
-    manifest = json.loads(work.manifest(files, {}))
+
+def test_dma() -> None:
+    """Tensor by tensor through a stand-in for PYNQ's overlay, which answers as golden does."""
+    design = hwgen.compile(good(), cycles=60)
+    manifest = json.loads(project(design, board_named("pynq-z2")).manifest(design.files(), {}))
     inputs = RNG.normal(0, 1, (3, 12)).astype(np.float32)
-    codes = hwgen.golden.run(one.graph, one._codes(inputs))
-    (out,) = one.graph.outputs
-    results = [row.astype(np.int8).tobytes() for row in codes[out.name]]
-    overlay = Overlay(one, manifest)
-    sent = []
-
-    class Send(Channel):
-        def transfer(self, buffer) -> None:
-            sent.append(bytes(buffer))
-            waiting = overlay.dma_out0.recvchannel
-            waiting.buffer[:] = np.frombuffer(results[overlay.counts], dtype=np.uint8)
-            waiting.idle, waiting.transferred = True, len(waiting.buffer)
-            overlay.counts += 1
-
-    overlay.dma_in0 = type("Dma", (), {"sendchannel": Send()})()
-    overlay.dma_out0 = type("Dma", (), {"recvchannel": Channel()})()
+    codes = encode(design.graph, inputs)
+    (given,), (results,) = codes.values(), golden.run(design.graph, codes).values()
+    rows = [row.astype(np.int8).tobytes() for row in results]
+    overlay = Overlay(manifest, rows)
     result = through(DmaBoard(overlay, np.zeros), manifest, inputs, lambda *_: None)
-    equal(result.outputs, one.golden(inputs))
+    equal(result.outputs, design.golden(inputs))
     assert overlay.resets == 1
-    assert b"".join(sent) == one._codes(inputs)[one.graph.inputs[0].name].astype(np.int8).tobytes()
-    results[0] = b""
-    overlay.counts = 0
-    with pytest.raises((LinkError, ValueError)):
-        through(DmaBoard(overlay, np.zeros), manifest, inputs, lambda *_: None)
+    assert b"".join(overlay.sent) == given.astype(np.int8).tobytes()
+    short = Overlay(manifest, [rows[0], rows[1][:-1]])
+    with pytest.raises(LinkError, match="tensor 1 should have 5 bytes, not 4"):
+        through(DmaBoard(short, np.zeros), manifest, inputs, lambda *_: None)
 
 
-def single():
-    from tests.small import good
-
-    return good()
+@pytest.mark.model
+def test_sequences(tmp_path: Path) -> None:
+    """A stream of rows: tlast ends sequences of different lengths, in and out."""
+    design = hwgen.compile(mlp(), stream=True)
+    work = project(design, board_named("icebreaker"))
+    manifest = json.loads(work.manifest(design.files(), {}))
+    inputs = sequences((3, 1, 40))
+    with running(work.sources(simulated=True), work.top, SIMULATED) as name:
+        result = connect.run(manifest, tmp_path, name, inputs)
+    expected = design.golden(inputs)
+    for output, found in result.outputs.items():
+        assert [len(part) for part in found] == [3, 1, 40]
+        for part, other in zip(found, expected[output], strict=True):
+            np.testing.assert_array_equal(part, other)
