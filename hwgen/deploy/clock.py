@@ -112,7 +112,7 @@ def clock(board: Board, mhz: float) -> tuple[str, float]:
         return plain_clock(), given if board.clock.pin else mhz
     if board.toolchain == "quartus":
         return template("clock_cyclonev.v", FROM=_text(given), TO=_text(mhz)), mhz
-    pll = PLLS.get(board.device or "") or PLLS[board.family]
+    pll = _pll(board)
     found = min(pll.settings(given), key=lambda s: (abs(s[0] - mhz), s[1], _middle(pll, given, s)))
     if abs(found[0] - mhz) > CLOSE * mhz:
         raise ConfigError(
@@ -132,16 +132,15 @@ def clock(board: Board, mhz: float) -> tuple[str, float]:
 
 
 def nearest_below(board: Board, mhz: float) -> float | None:
-    """The fastest clock a board can make of at most `mhz`, in whole megahertz unless it is the
-    board's own; None where there is none."""
-    own = (board.clock.mhz, board.clock.core)
-    for trial in sorted({*range(1, int(mhz) + 1), *own}, reverse=True):
-        if trial <= mhz:
-            try:
-                return clock(board, trial)[1]
-            except ConfigError:
-                continue
-    return None
+    """The fastest clock a board can make of at most `mhz`; None where there is none."""
+    if board.clock.pin is None or board.toolchain == "quartus":
+        return mhz
+    able = [found for found, *_ in _pll(board).settings(board.clock.mhz) if found <= mhz]
+    return max([*able, *(x for x in (board.clock.mhz,) if x <= mhz)], default=None)
+
+
+def _pll(board: Board) -> Pll:
+    return PLLS.get(board.device or "") or PLLS[board.family]
 
 
 def _middle(pll: Pll, given: float, setting: tuple[float, int, int, int]) -> float:

@@ -109,7 +109,7 @@ def _built(
     work: Project, mhz: float | None, baud: int | None, fit: bool, limit, progress: Progress
 ) -> tuple[Project, Built]:
     """The bitstream, at a clock that is reached, of a folding that can be placed."""
-    board = work.board
+    board, cycles = work.board, float(work.design.predicted.interval)
     for attempt in range(REFITS + 1):
         try:
             built = build(work, limit, progress)
@@ -117,8 +117,8 @@ def _built(
         except DoesNotFitError as error:
             if not fit or attempt == REFITS:
                 raise too_large(board, error.over, _advice()) from None
-            slower = refolded(work.design, round(SLOWER * work.design.predicted.interval))
-            work = project(slower, board, mhz, baud)
+            cycles *= SLOWER
+            work = project(refolded(work.design, round(cycles)), board, mhz, baud)
     if built.placed.fmax >= work.clock:
         return work, built
     if mhz is not None:
