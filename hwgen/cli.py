@@ -30,7 +30,11 @@ Shapes = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NODE.pe=4", help="pe, simd, requant_bits or arith of a node."),
+    typer.Option(
+        "--set",
+        metavar="NODE.pe=4",
+        help="pe, simd, lanes, heads, requant_bits or arith of a node.",
+    ),
 ]
 Arith = Annotated[
     str | None, typer.Option(metavar="SPEC", help="Arithmetic to convert to, such as int8.")
@@ -96,10 +100,7 @@ def build(
     design = _compiled(model, config, cycles, macs, set_, shape, arith, calibrate, stream)
     design.save(output)
     predicted = design.predicted
-    print(
-        f"{output}: {len(design.verilog().splitlines())} lines of Verilog in "
-        f"{', '.join(sorted(design.sources))}"
-    )
+    print(f"{output}: {len(design.verilog().splitlines())} lines of Verilog in {_files(design)}")
     print(
         f"predicted: {predicted.interval} cycles per {design.sample}, latency {predicted.latency} "
         "cycles"
@@ -115,6 +116,7 @@ def build(
         print(
             f"  {island.tensor}: {island.fmt} for {island.low:.4g} ... {island.high:.4g}, headroom "
             f"{island.headroom:.1f} bits, error {island.error:.2g}"
+            + (", saturates" if island.headroom < 0 else "")
         )
 
 
@@ -295,6 +297,13 @@ def doctor() -> None:
         raise ConfigError("something that hwgen needs is missing")
 
 
+def _files(design) -> str:
+    """The design's sources in words."""
+    verilog = [name for name in sorted(design.sources) if name.endswith(".v")]
+    memories = len(design.sources) - len(verilog)
+    return ", ".join(verilog) + (f", {memories} memory files" if memories else "")
+
+
 def _console():
     from hwgen.terminal import console
 
@@ -355,7 +364,14 @@ def _overrides(options: list[str] | None) -> dict[str, dict[str, int | str]]:
         node, _, key = target.rpartition(".")
         text = key == "arith" and value
         if not node or not (text or NUMBER.fullmatch(value)):
-            raise ConfigError(f"--set {option}: write it as NODE.pe=4 or NODE.arith=int8")
+            wrong = (
+                "it names no node"
+                if value and not node
+                else f"{key} must be a positive integer, not {value!r}"
+                if value and key and key != "arith"
+                else "it has no value"
+            )
+            raise ConfigError(f"--set {option}: {wrong}; write it as NODE.pe=4 or NODE.arith=int8")
         overrides.setdefault(node, {})[key] = value if text else int(value)
     return overrides
 

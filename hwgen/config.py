@@ -171,15 +171,17 @@ class Config:
         """With the name of the top module."""
         return replace(self, name=name)
 
-    def check_nodes(self, names: Iterable[str], folded: Iterable[str] = ()) -> None:
+    def check_nodes(
+        self, names: Iterable[str], folded: Iterable[str] = (), folds: Iterable[str] = ()
+    ) -> None:
         """Raise `ConfigError` for a node the model does not have, or of which no hardware is left
-        (`folded`)."""
+        (`folded`); `folds`: nodes that take pe, simd, lanes or heads."""
         names = list(names)
         for name in set(folded) - set(names):
             if name in self.nodes:
                 raise ConfigError(
-                    f"node {name!r} has no hardware of its own, it is folded into others; set "
-                    f"{', '.join(names[:MOST_NAMES])}"
+                    f"node {name!r} has no hardware of its own, it is folded into others; set one "
+                    f"of {', '.join(folds) or ', '.join(names[:MOST_NAMES])}"
                 )
         _known(self.nodes, names, "node ")
 
@@ -245,7 +247,8 @@ def _positive(value: object, key: str, most: int | None = None, required: bool =
 def _known(content: Mapping, names: list[str], prefix: str) -> None:
     for key in content:
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, 1, 0.4)
+            # A word that is hardly alike is no hint, where all names fit into the message.
+            near = difflib.get_close_matches(str(key), names, 1, 0.4 if len(names) > 6 else 0.5)
             some = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
             hint = f"did you mean {near[0]!r}?" if near else f"there are {some}"
             raise ConfigError(f"unknown {prefix or 'key '}{key}: {hint}")

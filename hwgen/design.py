@@ -30,7 +30,7 @@ from hwgen.frontend.convert import Arrays, Options, convert, seen_formats
 from hwgen.golden.compare import differing
 from hwgen.golden.host import decode, encode
 from hwgen.golden.sequences import encode_sequences, split
-from hwgen.ir import Fork, Graph, Queue, Requantize, Resize
+from hwgen.ir import Attention, Fork, Graph, Linear, Pool, Product, Queue, Requantize, Resize
 from hwgen.passes.fold import multipliers
 from hwgen.passes.pipeline import lower
 from hwgen.synth import Progress, quiet
@@ -353,7 +353,11 @@ def compile(
         formats = seen_formats(proto, graph, calibrate, resolved.shapes) | dict(resolved.formats)
         resolved = replace(resolved, formats=formats)
         graph = load(proto, resolved.shapes, resolved.name, resolved.fixed)
-    resolved.check_nodes((n.name for n in graph.nodes), (n.name for n in proto.graph.node))
+    resolved.check_nodes(
+        (n.name for n in graph.nodes),
+        (n.name for n in proto.graph.node),
+        (n.name for n in graph.nodes if isinstance(n, Linear | Pool | Product | Attention)),
+    )
     lower(graph, resolved)
     return Design(proto, graph, resolved)
 

@@ -11,7 +11,7 @@ import numpy as np
 from hwgen.emit.names import identifier
 from hwgen.emit.top import Port, top_ports
 from hwgen.ir import Graph, InputPort, OutputPort
-from hwgen.passes.fold import multipliers
+from hwgen.passes.fold import folds, multipliers
 from hwgen.rtl.axi import lane_bytes
 
 CONVENTION = (
@@ -44,6 +44,7 @@ def manifest(graph: Graph, files: list[str], model_hash: str, predicted: dict) -
         "outputs": [_output(p, q) for p, q in zip(outputs, graph.outputs, strict=True)],
         "predicted": predicted,
         "multipliers": multipliers(graph),
+        "folds": folds(graph),
         "recognized": graph.notes,
         "fixed_point": {
             island.tensor: {

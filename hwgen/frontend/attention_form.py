@@ -308,5 +308,6 @@ def note(fields: dict[str, Any], keys: int) -> str:
         return f"attention to all {keys} keys"
     leading = f" and the first {fields['leading']}" if fields["leading"] else ""
     if fields["slots"] == keys:
-        return f"attention to all keys up to {fields['right']} ahead{leading}"
+        causal = "" if fields["right"] else " (causal)"
+        return f"attention to all keys up to {fields['right']} ahead{leading}{causal}"
     return f"attention to {fields['left']} keys before and {fields['right']} after{leading}"

@@ -112,7 +112,8 @@ class Node:
         if isinstance(value, Hosted):
             raise ModelError(
                 f"reads the result of {value.operations[0][0]}, which the host computes; that is "
-                f"supported at the end of the model"
+                "supported at the end of the model"
+                + ("; along the last axis hardware does" * (value.operations[0][0] == "Softmax"))
             )
         if isinstance(value, Blocked):
             raise ModelError(value.unread)

@@ -17,7 +17,7 @@ def weights(value: Value | None, what: str = "weights") -> Scaled:
     if isinstance(value, Constant):
         raise ModelError(
             f"its {what} are not quantized; quantize them to at most 16 bits with a "
-            "DequantizeLinear behind"
+            "DequantizeLinear behind, or let hwgen do it: --arith int8"
         )
     raise ModelError(f"its {what} must be constants, not computed by the network")
 

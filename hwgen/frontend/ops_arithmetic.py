@@ -23,6 +23,7 @@ from hwgen.frontend.target import Target
 from hwgen.frontend.values import (
     Codes,
     Constant,
+    Input,
     Mapped,
     Numbers,
     Real,
@@ -57,6 +58,20 @@ def _sum(node: Node, sign: int) -> Value:
         return _biased(first, sign * second.array)
     if isinstance(second, Scores) and isinstance(first, Constant) and sign > 0:
         return _biased(second, first.array)
+    for value, other in ((first, second), (second, first)):
+        if isinstance(value, Scores) and isinstance(other, Input):
+            raise ModelError(
+                f"adds input {other.name!r} to scores; make the mask a constant of the model, or "
+                "quantize the input: then attention is built from its parts"
+            )
+        if isinstance(value, Scores) and isinstance(other, Real | Codes):
+            _parts(node, value, "adds what depends on the inputs; a mask must be a constant")
+    for value in (first, second):
+        if isinstance(value, Constant) and (np.asarray(value.array) == -np.inf).any():
+            raise ModelError(
+                "adds -inf, as masks do, to what is no product of two quantized activations; "
+                "quantize queries and keys, or let hwgen do it: --arith int8"
+            )
     if isinstance(second, Constant | Scaled):
         return _affine(node, 0, exact(1), fitting(second, _operand(node, 0)) * minus)
     if isinstance(first, Constant | Scaled):
@@ -68,6 +83,11 @@ def _sum(node: Node, sign: int) -> Value:
     if not (rotation(total) or _addable(node.context, total)):
         total = _added(node, lambda k: settled(node, k), minus)
     return total
+
+
+def _parts(node: Node, value: Scores, what: str) -> None:
+    """Note why a product of two activations does not become attention."""
+    node.context.graph.notes[value.name] = f"built from its parts: {node.name} {what}"
 
 
 def _biased(value: Scores, bias: np.ndarray) -> Scores:
@@ -201,6 +221,7 @@ def _affine(node: Node, k: int, scale: Numbers, offset: Numbers) -> Value:
         factor = Fraction(np.ravel(scale)[0]) if np.size(scale) == 1 else Fraction(0)
         if factor > 0 and not np.any(offset):
             return value.scaled(factor)
+        _parts(node, value, "scales or shifts scores otherwise than by one positive factor")
         value = picked(value.product(), value.ids)
     if isinstance(value, Mapped):
         slope, term = (float(uniform(v, "its constant")) for v in (scale, offset))

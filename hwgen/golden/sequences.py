@@ -23,10 +23,14 @@ def encode_sequences(graph: Graph, inputs) -> dict[str, np.ndarray]:
     for name, value in named.items():
         try:
             sequences = [np.asarray(sequence) for sequence in value]
-            rows[name] = np.concatenate(sequences)
             lengths = [len(sequence) for sequence in sequences]
+            rows[name] = np.concatenate(sequences)
         except (TypeError, ValueError) as error:
-            raise InputError(f"input {name!r} must hold sequences of rows: {error}") from error
+            size = map(str, port.index.shape[2:])
+            raise InputError(
+                f"input {name!r} must hold sequences of rows: {error}; give an array ("
+                f"{', '.join(('sequences', 'rows', *size))}), or a list of arrays"
+            ) from error
     if not all(lengths):
         raise InputError(f"input {port.name!r} has a sequence without rows")
     check_length(graph, max(lengths))

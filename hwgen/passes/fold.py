@@ -45,7 +45,7 @@ def fold(
     given = dict(overrides or {})
     attended = {n.name for n in graph.nodes if isinstance(n, Attention)}
     own = {name: given.pop(name) for name in attended & set(given)}
-    chosen = _overrides(layers, given)
+    chosen = _overrides(layers, given, attended)
 
     def choose(target: int) -> list[Fold]:
         return [
@@ -65,7 +65,14 @@ def fold(
     for layer, choice in zip(layers, folds, strict=True):
         _apply(graph, layer, choice, max(target, choice.cycles))
     slowest = fold_attention.fold_attention(graph, target, own)
-    return max([target, slowest, *(choice.cycles for choice in folds)])
+    reached = max([target, slowest, *(choice.cycles for choice in folds)])
+    if cycles is not None:
+        slow = {n.node.name: c.cycles for n, c in zip(layers, folds, strict=True)}
+        for name, takes in {**slow, **dict.fromkeys(own, slowest)}.items():
+            if takes > cycles:
+                text = f"takes {takes} cycles as it is set, not {cycles}"
+                graph.notes[name] = "; ".join(filter(None, (graph.notes.get(name), text)))
+    return reached
 
 
 def longest_stream(graph: Graph) -> int:
@@ -79,13 +86,30 @@ def multipliers(graph: Graph) -> int:
     return sum(n.multipliers for n in graph.nodes if isinstance(n, Linear | Product | Attention))
 
 
-def _overrides(layers: list[Layer], overrides: Mapping) -> dict:
+def folds(graph: Graph) -> dict[str, dict[str, int]]:
+    """What each layer does at once: pe and simd; lanes, simd and heads of attention, whose heads
+    may be nodes of their own."""
+    found: dict[str, dict[str, int]] = {}
+    for node in graph.nodes:
+        if isinstance(node, Linear | Product):
+            found[node.name] = {"pe": node.pe, "simd": node.simd}
+        elif isinstance(node, Pool):
+            found[node.name] = {"simd": node.simd}
+        elif isinstance(node, Attention):
+            name = fold_attention.whole(node.name)
+            heads = found.get(name, {}).get("heads", 0) + 1
+            found[name] = {"lanes": node.lanes, "simd": node.simd, "heads": heads}
+    return found
+
+
+def _overrides(layers: list[Layer], overrides: Mapping, attended: Collection[str]) -> dict:
     by_name = {layer.node.name: layer for layer in layers}
     for name, values in overrides.items():
         if name not in by_name:
-            raise ConfigError(
-                f"node {name!r} has no pe or simd; the nodes that have are {', '.join(by_name)}"
-            )
+            able = ", ".join([*by_name, *attended])
+            raise ConfigError(f"node {name!r} has no pe or simd; the nodes that have are {able}")
+        for key in set(values) - {"pe", "simd"}:
+            raise ConfigError(f"{name}: only attention has {key}; set pe or simd")
         for key, limit in zip(("pe", "simd"), by_name[name].sizes, strict=True):
             if not 1 <= values.get(key, 1) <= limit:
                 raise ConfigError(f"{name}: {key} must be 1 to {limit}, not {values[key]}")

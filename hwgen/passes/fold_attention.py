@@ -11,6 +11,13 @@ import numpy as np
 from hwgen.errors import ConfigError
 from hwgen.ir import Attention, Concat, Graph, Mask, Select, Tensor
 
+PART = ".heads"  # ends the name of a node with some of the heads
+
+
+def whole(name: str) -> str:
+    """The name of a node's heads together, from that of some of them."""
+    return name.rpartition(PART)[0] or name
+
 
 def fastest(graph: Graph, node: Attention) -> int:
     """The fewest clock cycles per sample of a node that no setting holds back."""
@@ -90,7 +97,7 @@ def _parts(node: Attention, count: int) -> list[Attention]:
     return [
         replace(
             node,
-            name=f"{node.name}.heads{part}",
+            name=f"{node.name}{PART}{part}",
             heads=heads,
             groups=groups,
             mask=_masked(node.mask, slice(part * heads, (part + 1) * heads)),
@@ -115,7 +122,8 @@ def _check(graph: Graph, node: Attention, given: Mapping[str, int]) -> None:
         raise ConfigError(f"{node.name}: lanes must be at most {node.slots}, not {given['lanes']}")
     if node.groups % given.get("heads", 1):
         raise ConfigError(
-            f"{node.name}: heads must divide its {node.groups} groups, not {given['heads']}"
+            f"{node.name}: heads must divide its {node.groups} groups, not {given['heads']}; a "
+            "group is the heads that share keys and values"
         )
 
 

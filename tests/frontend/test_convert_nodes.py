@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from onnx import helper
+from onnx.reference import ReferenceEvaluator
 
 import hwgen
 from hwgen import Design
@@ -148,3 +150,30 @@ def test_models_that_compute_with_codes() -> None:
     proto = b.model(b.op("Gemm", y, b.weights(5, 3)))
     with pytest.raises(ModelError, match=r"node 'Abs_.*': Abs computes with codes"):
         converted(proto, "int8", samples(2, (5,)))
+
+
+@pytest.mark.parametrize("arith", ["int8", "int16"])
+@pytest.mark.parametrize("hidden", [-30.0, -1e4, -1e9])
+def test_masks_that_are_inputs(arith: str, hidden: float) -> None:
+    """What a mask hides takes none of the scores' range: softmax reads what it would without."""
+    rng = np.random.default_rng(1)
+    sizes = {"q": (1, 6, 8), "k": (1, 8, 6), "v": (1, 6, 8), "mask": (1, 6, 6)}
+    inputs = [helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, s) for n, s in sizes.items()]
+    nodes = [
+        helper.make_node("MatMul", ["q", "k"], ["s"], "scores"),
+        helper.make_node("Add", ["s", "mask"], ["m"], "masked"),
+        helper.make_node("Softmax", ["m"], ["w"], "weights", axis=-1),
+        helper.make_node("MatMul", ["w", "v"], ["y"], "values"),
+    ]
+    y = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, sizes["v"])
+    graph = helper.make_graph(nodes, "masked", inputs, [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    x = {n: rng.uniform(-1, 1, (16, *s[1:])).astype(np.float32) for n, s in sizes.items()}
+    x["mask"] = np.where(np.arange(6) > np.arange(6)[:, None], hidden, 0).astype(np.float32)
+    x["mask"] = np.broadcast_to(x["mask"], (16, 6, 6))
+    design = hwgen.compile(model, arith=arith, calibrate=x)
+    assert design.graph.notes["scores"].startswith("built from its parts: masked adds what depends")
+    run = ReferenceEvaluator(model).run
+    exact = [run(None, {n: a[k : k + 1] for n, a in x.items()})[0][0] for k in range(16)]
+    away = np.abs(design.golden(x)["y"] - np.stack(exact))
+    assert away.max() < {"int8": 0.05, "int16": 0.001}[arith]

@@ -9,6 +9,7 @@ import pytest
 import hwgen
 from hwgen.errors import ConfigError
 from hwgen.ir import Attention, Concat
+from hwgen.passes.fold import folds
 from tests.frontend.attending import HEADS, SIZE, C, N, attend, quantized_rows, rounded
 from tests.qdq import Builder
 
@@ -91,3 +92,15 @@ def test_wrong_settings(model: onnx.ModelProto, given: dict, says: str) -> None:
     node = name(model)
     with pytest.raises(ConfigError, match=rf"{node}[:.] ?{says}"):
         hwgen.compile(model, overrides={node: given})
+
+
+def test_set_too_slow(model: onnx.ModelProto) -> None:
+    """What is set stays, and a note says that it is too slow; `folds` says what it is."""
+    node, given = name(model), {"lanes": 2, "simd": 1, "heads": 1}
+    design = hwgen.compile(model, cycles=12, overrides={node: given})
+    takes = design.predicted.nodes[node]
+    assert design.predicted.interval == takes > 12
+    assert design.graph.notes[node].endswith(f"; takes {takes} cycles as it is set, not 12")
+    assert folds(design.graph)[node] == given
+    two = hwgen.compile(model, overrides={node: {"lanes": 2, "simd": 1, "heads": 2}})
+    assert folds(two.graph)[node] == {"lanes": 2, "simd": 1, "heads": 2}

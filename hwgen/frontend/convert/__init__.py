@@ -22,6 +22,7 @@ from hwgen.frontend.rewrite import rewrite
 from hwgen.ir import Graph
 
 MOST_NAMES = 8  # listed in a message
+SPARED = 2  # bits for which a format that holds all there can be is not given up
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _seen(editor: Editor, plan: Plan, options: Options, arrays: Arrays | None) -
     """What calibration sees of the tensors whose scale depends on it."""
     wanted = [(d.anchor, d.spec) for d in plan.demands] + plan.results
     names = dict.fromkeys(name for name, spec in wanted if spec.calibrated)
-    specs = {str(spec.fmt) for _, spec in wanted if spec.calibrated}
+    specs = {"fixed-point" if s.carrier else str(s.fmt) for _, s in wanted if s.calibrated}
     if not names:
         return {}
     mixed = len({spec for _, spec in wanted}) > 1
@@ -126,15 +127,15 @@ def _seen(editor: Editor, plan: Plan, options: Options, arrays: Arrays | None) -
 def seen_formats(
     model: onnx.ModelProto, graph: Graph, arrays: Arrays, shapes: Mapping[str, Sequence[int]]
 ) -> dict[str, str]:
-    """Formats of the tensors left in float that hold what calibration sees, with a quarter to
-    spare, but never more than the tensor can hold."""
+    """Formats of the tensors left in float: what holds all that the tensor can be, or, where that
+    costs more than SPARED bits, what calibration sees with a quarter to spare."""
     editor = Editor(model)
     names = [name for name in graph.islands if name in editor.producers()]
     formats = {}
     for name, seen in observe(editor, names, samples(model, arrays, shapes)).items():
         fmt = graph.islands[name].fmt
         finest = Fixed.holding(1.25 * seen.most, fmt.bits) if seen.most else fmt
-        formats[name] = str(max(finest, fmt, key=lambda f: f.frac))
+        formats[name] = str(finest if finest.frac > fmt.frac + SPARED else fmt)
     return formats
 
 

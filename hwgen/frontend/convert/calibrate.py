@@ -11,11 +11,12 @@ from onnx import helper
 from hwgen.errors import InputError, ModelError
 from hwgen.frontend.convert.reference import evaluator, run
 from hwgen.frontend.convert.scaling import Seen
-from hwgen.frontend.editor import Editor
+from hwgen.frontend.editor import Editor, kind
 from hwgen.frontend.read import input_shape
 
 SAMPLES = 64  # used at most, spread over those given
 VALUES = 1 << 14  # kept of a tensor for the search
+UNHEARD = 16 * np.log(2)  # so far below the largest a weight of softmax has none of 16 bits left
 
 Arrays = Mapping[str, np.ndarray] | np.ndarray
 
@@ -61,11 +62,14 @@ def observe(editor: Editor, names: Sequence[str], feeds: list[dict]) -> dict[str
     """What tensors hold, by name; raises `ModelError` that names a node which gives NaN."""
     inner = [n for n in names if n not in editor.inputs]
     session = evaluator(editor.finish([n for n in inner if n not in editor.outputs]))
+    weighed = _weighed(editor)
     found: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for feed in feeds:
         results = dict(zip(inner, run(session, inner, feed), strict=True)) if inner else {}
         for name in names:
-            found[name].append(np.ravel(results.get(name, feed.get(name))).astype(np.float64))
+            values = np.asarray(results.get(name, feed.get(name)), dtype=np.float64)
+            values = _heard(values, weighed[name]) if name in weighed else values
+            found[name].append(np.ravel(values))
     producers = editor.producers()
     seen = {}
     for name, parts in found.items():
@@ -75,8 +79,26 @@ def observe(editor: Editor, names: Sequence[str], feeds: list[dict]) -> dict[str
             what = f"input {name!r}" if maker is None else f"node {maker.name!r}"
             raise ModelError(
                 f"{what} gives NaN or infinity on the calibration inputs; mend the model or the "
-                "inputs"
+                "inputs" + ("; in a mask -1e4 stands for -inf" if (values == -np.inf).any() else "")
             )
         step = -(-values.size // VALUES)
         seen[name] = Seen(values[::step], float(values.min()), float(values.max()))
     return seen
+
+
+def _weighed(editor: Editor) -> dict[str, int]:
+    """Tensors that nothing but a softmax reads, and its axis."""
+    readers = editor.readers()
+    found = {}
+    for node in editor.nodes:
+        name = node.input[0] if node.input else ""
+        alone = len(readers[name]) == 1 and name not in editor.outputs
+        if kind(node) == "Softmax" and editor.opset >= 13 and alone:
+            found[name] = next((a.i for a in node.attribute if a.name == "axis"), -1)
+    return found
+
+
+def _heard(values: np.ndarray, axis: int) -> np.ndarray:
+    """Inputs of softmax, of which what is far below the largest weighs nothing: masks would take
+    the whole range of a format."""
+    return np.maximum(values, values.max(axis=axis, keepdims=True) - UNHEARD)
