@@ -172,7 +172,9 @@ def synth(
     source: Source,
     target: Annotated[
         str | None,
-        typer.Option(help="ecp5, ice40, gowin, nexus, xc7, xcup (or xilinx), or asic: gates."),
+        typer.Option(
+            help="ecp5, ice40, gowin, nexus, xc7, xcup (or xilinx), cyclonev, or asic: gates."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="A chip of the target.")] = None,
     liberty: Annotated[

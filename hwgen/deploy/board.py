@@ -26,7 +26,7 @@ class Clock:
 
 @dataclass(frozen=True)
 class Board:
-    """A board. `family` and `device` are those of `hwgen synth`, empty where it has none.
+    """A board. `family` and `device` are those of `hwgen synth`.
 
     `link`: "uart", or "dma" where a `processor` is the host. `options`: of the placer; `pack`: of
     the packer. `pins`: by port, of which `low` are active low; `high` are tied to 1. `attributes`:
@@ -37,12 +37,12 @@ class Board:
     name: str
     title: str
     part: str
+    family: str
     toolchain: str
     link: str
     clock: Clock
     resources: Mapping[str, int]
     pins: Mapping[str, tuple[str, ...]]
-    family: str = ""
     device: str | None = None
     options: tuple[str, ...] = ()
     pack: tuple[str, ...] = ()

@@ -26,10 +26,12 @@ MARGIN = 0.95  # of the clock reached that a slower one is chosen at
 
 @dataclass(frozen=True)
 class Summary:
-    """What a design is on a board. `used`: (used, there are) by resource, none where there is no
-    open synthesis; `clock`, `reached`: MHz, the latter None where nothing was placed; `cycles` per
-    inference; `line`: inferences per second that a serial line lets through; `energy`: modelled nJ
-    per inference, None where the family has no model."""
+    """What a design is on a board.
+
+    `used`: (used, there are) by resource; `clock`, `reached`: MHz, the latter None where nothing
+    was placed; `cycles` per inference; `line`: inferences per second that a serial line lets
+    through; `energy`: modelled nJ per inference, None where the family has no model.
+    """
 
     board: str
     bitstream: bool
@@ -43,14 +45,10 @@ class Summary:
 
     def lines(self) -> Iterator[str]:
         """As `hwgen deploy` prints it."""
-        if self.used:
-            shares = (
-                f"{kind.upper()} {n:,} of {of:,} ({n / of:.0%})"
-                for kind, (n, of) in self.used.items()
-            )
-            yield f"fits: {', '.join(shares)}"
-        else:
-            yield "not known whether it fits: there is no open synthesis for this board"
+        shares = (
+            f"{kind.upper()} {n:,} of {of:,} ({n / of:.0%})" for kind, (n, of) in self.used.items()
+        )
+        yield f"fits: {', '.join(shares)}"
         reached = f", {self.reached:.1f} MHz reached" if self.reached else ", not yet placed"
         yield f"clock: {self.clock:g} MHz{reached}"
         rate = 1e6 * self.clock / self.cycles
@@ -87,12 +85,10 @@ def deploy(
         work, built = _built(work, mhz, baud, fit, limit, progress)
         counts = target_named(board.family).counts(built.cells.cells)
         used = {kind: counts[kind] for kind in KINDS}
-    elif board.family:
+    else:
         used = uses(work, progress)
         if over := excess(used, board):
             raise too_large(board, over, _advice())
-    else:
-        used = {}
     summary = _summary(work, used, built)
     files = work.design.files()
     files |= work.sources() | dict([work.constraints()]) | project_files(work)
@@ -171,7 +167,7 @@ def _line_rate(work: Project) -> float:
 def _energy(design: Design, board: Board) -> float | None:
     """Modelled, where the family has a model."""
     estimate = getattr(design, "estimate", None)
-    if estimate is None or not board.family:
+    if estimate is None:
         return None
     try:
         return estimate(board.family).energy_nj

@@ -68,11 +68,8 @@ def fill(
 ) -> Design:
     """The fastest folding of a model that fits a board, by synthesis of some of them.
 
-    Raises `DoesNotFitError` where even the smallest is too large, and `ConfigError` where there is
-    no synthesis for the board.
+    Raises `DoesNotFitError` where even the smallest is too large.
     """
-    if not board.family:
-        raise ConfigError(f"{board.name} has no open synthesis: choose the folding with --cycles")
     best = refolded(design, SLOWEST)
     used = uses(project(best, board, mhz, baud), progress)
     slow, fast = best.predicted.interval, 1
