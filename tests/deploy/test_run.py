@@ -22,7 +22,7 @@ from hwgen.deploy.simulate import simulated
 from hwgen.design import MANIFEST, Design
 from hwgen.emit.save import save
 from hwgen.engines.board import running
-from hwgen.errors import InputError, LinkError
+from hwgen.errors import InputError, LinkError, ToolError
 from hwgen.golden.host import encode
 from hwgen.host import connect
 from hwgen.host.dma import DmaBoard, through
@@ -258,6 +258,8 @@ def test_dma() -> None:
     equal(result.outputs, design.golden(inputs))
     assert overlay.resets == 1
     assert b"".join(overlay.sent) == given.astype(np.int8).tobytes()
+    with pytest.raises(ToolError, match="pynq-z2 is its own host: run this on the board"):
+        connect.run(manifest, Path(), None, inputs)
     short = Overlay(manifest, [rows[0], rows[1][:-1]])
     with pytest.raises(LinkError, match="tensor 1 should have 5 bytes, not 4"):
         through(DmaBoard(short, np.zeros), manifest, inputs, lambda *_: None)

@@ -90,8 +90,8 @@ class FrameSender(wiring.Component):
     """Frames to bytes.
 
     Members: `i_send`: for one cycle, send a frame of `i_header` (five bytes, the last two the
-    length) and its payload, which `o_address` asks for and `i_data` gives one cycle later;
-    `o_busy`; `o`, `o_valid`, `o_ready`: bytes.
+    length, which stay until it is sent) and its payload, which `o_address` asks for and `i_data`
+    gives one cycle later; `o_busy`; `o`, `o_valid`, `o_ready`: bytes.
     """
 
     def __init__(self) -> None:
@@ -113,16 +113,14 @@ class FrameSender(wiring.Component):
         m = Module()
         m.submodules.crc = crc = Crc32()
         place = Signal(range(HEADER + PAYLOAD + 5))
-        header, check = Signal(8 * HEADER), Signal(32)
-        length = Signal(range(PAYLOAD + 1))
+        length = self.i_header[24:][: len(range(PAYLOAD + 1)).bit_length()]
         byte, escaped = Signal(8), Signal()
         special = (byte == START) | (byte == ESCAPE)
         body = HEADER + length
         m.d.comb += self.o_address.eq(place - HEADER)
         with m.FSM() as fsm:
             with m.State("idle"):
-                m.d.sync += [place.eq(0), escaped.eq(0), header.eq(self.i_header)]
-                m.d.sync += length.eq(self.i_header[24:])
+                m.d.sync += [place.eq(0), escaped.eq(0)]
                 m.d.comb += crc.i_clear.eq(1)
                 with m.If(self.i_send):
                     m.next = "start"
@@ -130,18 +128,15 @@ class FrameSender(wiring.Component):
                 m.d.comb += [self.o.eq(START), self.o_valid.eq(1)]
                 with m.If(self.o_ready):
                     m.next = "fetch"
-            with m.State("fetch"):  # where the line is ready the CRC of all before is done
-                with m.If(place == body):
-                    m.d.sync += check.eq(~crc.o)
-                with m.If(self.o_ready):
-                    m.next = "choose"
+            with m.State("fetch"), m.If(self.o_ready):  # the CRC of all before is done
+                m.next = "choose"
             with m.State("choose"):
                 with m.If(place < HEADER):
-                    m.d.sync += [byte.eq(header), header.eq(header >> 8)]
+                    m.d.sync += byte.eq(self.i_header.word_select(place[:3], 8))
                 with m.Elif(place < body):
                     m.d.sync += byte.eq(self.i_data)
                 with m.Else():
-                    m.d.sync += [byte.eq(check), check.eq(check >> 8)]
+                    m.d.sync += byte.eq(~crc.o.word_select((place - body)[:2], 8))
                 m.next = "send"
             with m.State("send"):
                 plain = ~special | escaped

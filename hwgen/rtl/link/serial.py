@@ -84,9 +84,11 @@ class SerialLink(wiring.Component):
         self._number, self._known = Signal(8), Signal()  # of the last command
         self._status, self._command, self._length = Signal(8), Signal(8), Signal(16)  # its answer
         self._place, self._count = Signal(range(PAYLOAD + 1)), Signal(16)
-        self._word = Signal(32)
+        self._word, self._again = Signal(32), Signal()
+        own = Cat(self._number, self._status, self._command, self._length)
+        again = Cat(frame.o_sequence, Const(Status.AGAIN, 8), Const(0, 24))
         m.d.comb += [
-            answer.i_header.eq(Cat(self._number, self._status, self._command, self._length)),
+            answer.i_header.eq(Mux(self._again, again, own)),
             frame.i_address.eq(self._place),
             self._write.addr.eq(self._place),
             self.o_data.eq(self._word),
@@ -109,8 +111,9 @@ class SerialLink(wiring.Component):
         same = self._known & (frame.o_sequence == self._number)
         with m.State("idle"):
             m.d.sync += [self._place.eq(0), self._count.eq(frame.o_length)]
+            m.d.sync += self._again.eq(frame.o_bad)
             with m.If(frame.o_bad):
-                m.next = "again"
+                m.next = "answer"
             with m.Elif(frame.o_good & same & (frame.o_command != Command.SYNC)):
                 m.next = "answer"  # what was answered before
             with m.Elif(frame.o_good):
@@ -215,14 +218,10 @@ class SerialLink(wiring.Component):
                 self._reply(m, Status.OK, self._count)
 
     def _answers(self, m: Module) -> None:
-        """Send the answer, or ask for a damaged frame again."""
+        """Send the answer, which asks for a damaged frame again."""
         answer = self._answer
-        again = Cat(self._frame.o_sequence, Const(Status.AGAIN, 8), Const(0, 24))
         with m.State("answer"):
             m.d.comb += answer.i_send.eq(1)
-            m.next = "wait"
-        with m.State("again"):
-            m.d.comb += [answer.i_header.eq(again), answer.i_send.eq(1)]
             m.next = "wait"
         with m.State("wait"), m.If(~answer.o_busy):
             m.next = "idle"
