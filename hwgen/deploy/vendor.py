@@ -114,6 +114,14 @@ def _edam(work: Project) -> str:
     return json.dumps(content, indent=1) + "\n"
 
 
+def _memories(names: list[str]) -> str:
+    """FuseSoC's set of memory files, copied to where the tools run; none where there are none."""
+    if not names:
+        return ""
+    files = ", ".join(f"{name}: {{copyto: {name}}}" for name in names)
+    return f"  memories:\n    files: [{files}]\n    file_type: user\n"
+
+
 def _block(work: Project) -> dict[str, str]:
     """The design with AXI4-Lite registers, and how Vivado, FuseSoC and LiteX take it in."""
     graph, block = work.design.graph, f"{work.name}_block"
@@ -139,7 +147,11 @@ def _block(work: Project) -> dict[str, str]:
             BUSES=" ".join(["s_axi", *(p.prefix.rstrip("_") for p in (*inputs, *outputs))]),
         ),
         f"{work.name}.core": template(
-            "fusesoc.core", **common, VERILOG=", ".join(verilog), MEMORIES=", ".join(memories)
+            "fusesoc.core",
+            **common,
+            VERILOG=", ".join(verilog),
+            MEMORIES=_memories(memories),
+            SETS="rtl, memories" if memories else "rtl",
         ),
         "litex_soc.py": template(
             "litex_soc.txt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from hwgen.errors import LinkError, ToolError
@@ -44,11 +45,14 @@ def open_port(port: str, baud: int):
     except ImportError as error:
         raise ToolError("pyserial is missing: pip install 'hwgen[boards]'") from error
     try:
-        return serial.Serial(port, baud, timeout=POLL, exclusive=True)
+        line = serial.Serial(port, baud, timeout=POLL, exclusive=True)
     except (OSError, ValueError) as error:
         if "lock" in str(error) or getattr(error, "errno", None) in BUSY:
             raise LinkError(f"the serial port {port} is busy: close what uses it") from error
         raise LinkError(f"can't open the serial port {port}: {error}{_ports()}") from error
+    with suppress(AttributeError, OSError, ValueError):  # of USB adapters, on Linux
+        line.set_low_latency_mode(True)
+    return line
 
 
 BUSY = (11, 16)  # EAGAIN, EBUSY

@@ -17,7 +17,7 @@ from hwgen.deploy import Board, board_named, boards
 from hwgen.deploy.clock import clock
 from hwgen.deploy.deploy import deploy
 from hwgen.deploy.project import Project, project
-from hwgen.deploy.vendor import project_files
+from hwgen.deploy.vendor import _memories, project_files
 from hwgen.design import Design
 from hwgen.errors import ConfigError
 from hwgen.synth.targets import TARGETS
@@ -200,9 +200,13 @@ def test_block_files(design: Design) -> None:
     files = project_files(work)
     there = {port.split("[")[0] for port in ports(files["block.v"], f"{work.name}_block")}
     assert {"aclk", "aresetn", "s_axi_awaddr", "s_axis_tdata", "m_axis_tlast"} <= there
-    core = files[f"{work.name}.core"]
-    assert f"toplevel: {work.name}_block" in core
-    assert "block.v" in core
+    yaml = pytest.importorskip("yaml")
+    core = yaml.safe_load(files[f"{work.name}.core"].removeprefix("CAPI=2:"))
+    assert core["targets"]["default"]["toplevel"] == f"{work.name}_block"
+    assert core["targets"]["default"]["filesets"] == ["rtl"]
+    assert core["filesets"]["rtl"]["files"] == [f"{work.name}.v", "block.v"]
+    sets = yaml.safe_load(_memories(["a.hex", "b.hex"]))
+    assert sets["memories"]["files"] == [{n: {"copyto": n}} for n in ("a.hex", "b.hex")]
     compile(files["litex_soc.py"], "litex_soc.py", "exec")
     assert '"s_axis_": 1' in files["litex_soc.py"]
 
