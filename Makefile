@@ -27,7 +27,8 @@ demo-lm: $(VENV)/run ## a language model: 200 characters, one at a time, in cycl
 	$(BIN)/hwgen build models/charlm.onnx -o demo-lm --stream --cycles 768
 	$(BIN)/python models/demo_charlm.py
 
-test: libpython ## all tests
+test: libpython ## all tests; pages are opened where there is a chromium
+	@command -v chromium > /dev/null || echo "chromium is missing: the pages of hwgen report are not opened"
 	$(BIN)/python -m pytest -n auto --dist worksteal
 
 libpython: $(VENV)/dev
@@ -64,10 +65,15 @@ bench: $(VENV)/dev ## speed of simulation and of building
 table: $(VENV)/dev ## arithmetics by accuracy and area, with HWGEN_MODELS and HWGEN_LIBERTY; writes docs/arithmetic.md
 	$(BIN)/python -m benchmarks.table
 
+calibrate: $(VENV)/dev ## fit the model of costs, with HWGEN_MODELS and HWGEN_LIBERTY; hours at first
+	$(BIN)/pip install --quiet --editable '.[synth]'
+	$(BIN)/python -m benchmarks.characterize
+	$(BIN)/python -m benchmarks.calibrate
+
 docs: $(VENV)/dev ## the pages, in build/docs
 	$(BIN)/mkdocs build --quiet --strict --site-dir build/docs
 
 clean: ## remove what was made
 	rm -rf $(VENV) .cache build dist demo demo-lm *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo demo-lm test libpython lint sim synth boards fuzz conformance bench table docs clean
+.PHONY: help demo demo-lm test libpython lint sim synth boards fuzz conformance bench table calibrate docs clean

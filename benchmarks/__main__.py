@@ -20,7 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import hwgen
-from benchmarks import attention, softmax, units
+from benchmarks import attention, points, softmax, units
 from hwgen.design import bundle_of
 from hwgen.engines import fast
 from hwgen.engines import run as run_engine
@@ -122,7 +122,17 @@ def attentions() -> None:
     table("Attention: 512 lanes, one head of 64 elements", attention.WIDE, attention.wide())
 
 
-ALONE = {"units": arithmetic, "softmax": softmaxes, "attention": attentions}
+def design_points() -> None:
+    """Speed of estimates."""
+    table("Points of folding, estimated", points.HEADER, points.rows())
+
+
+ALONE = {
+    "points": design_points,
+    "units": arithmetic,
+    "softmax": softmaxes,
+    "attention": attentions,
+}
 
 
 def main() -> None:
@@ -145,12 +155,12 @@ def main() -> None:
         ],
         [[path.stem, *simulation(path)] for path in models],
     )
-    points = [("digits_mlp", 4096), ("digits_mlp", 2048), ("digits_mlp", 512)]
-    points += [("digits_cnn", 18432), ("digits_cnn", 4608), ("digits_cnn", 1024)]
+    sizes = [("digits_mlp", 4096), ("digits_mlp", 2048), ("digits_mlp", 512)]
+    sizes += [("digits_cnn", 18432), ("digits_cnn", 4608), ("digits_cnn", 1024)]
     table(
         "Area: LUT / FF / DSP / block RAM",
         ["model", "cycles per inference", "xcup", "ecp5", "ECP5-85F clock"],
-        [area(SHIPPED / f"{name}.onnx", cycles, cycles > 2000) for name, cycles in points],
+        [area(SHIPPED / f"{name}.onnx", cycles, cycles > 2000) for name, cycles in sizes],
     )
     for part in ALONE.values():
         part()

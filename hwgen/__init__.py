@@ -9,8 +9,9 @@ _HOMES = {
     "Design": "hwgen.design",
     "Config": "hwgen.config",
     "HwgenError": "hwgen.errors",
+    "Points": "hwgen.points",
 }
-__all__ = ["Config", "Design", "HwgenError", "compile"]
+__all__ = ["Config", "Design", "HwgenError", "Points", "compile"]
 
 
 def __getattr__(name: str):

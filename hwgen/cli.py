@@ -3,7 +3,6 @@ mend."""
 
 from __future__ import annotations
 
-import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -12,7 +11,30 @@ from typing import Annotated
 import typer
 
 from hwgen.commands.boards import boards, deploy, run
+from hwgen.commands.compare import compare
+from hwgen.commands.energy import energy
+from hwgen.commands.estimate import estimate
+from hwgen.commands.report import report
+from hwgen.commands.trace import trace
 from hwgen.errors import ConfigError, HwgenError, ModelError
+from hwgen.options import (
+    Arith,
+    Calibrate,
+    ConfigFile,
+    Cycles,
+    Inputs,
+    Liberty,
+    Macs,
+    Model,
+    Sets,
+    Shapes,
+    Source,
+    Stream,
+    calibration_of,
+    compiled_of,
+    design_of,
+    shapes_of,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -20,36 +42,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Quantized ONNX models to verified Verilog.",
 )
-
-NUMBER = re.compile("[0-9]{1,9}")
-
-Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
-Source = Annotated[Path, typer.Argument(metavar="MODEL.onnx|DIR")]
-Shapes = Annotated[
-    list[str] | None, typer.Option("--shape", metavar="x=1,64", help="Shape of an input.")
-]
-Sets = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        metavar="NODE.pe=4",
-        help="pe, simd, lanes, heads, requant_bits or arith of a node.",
-    ),
-]
-Arith = Annotated[
-    str | None, typer.Option(metavar="SPEC", help="Arithmetic to convert to, such as int8.")
-]
-Calibrate = Annotated[
-    Path | None, typer.Option(metavar="X.npz", help="Inputs that give a conversion its scales.")
-]
-ConfigFile = Annotated[
-    Path | None, typer.Option("--config", metavar="design.toml", help="Configuration.")
-]
-Stream = Annotated[
-    bool, typer.Option("--stream", help="Rows of sequences one by one, of any length.")
-]
-Cycles = Annotated[int | None, typer.Option(help="Cycles per inference to reach.")]
-Macs = Annotated[int | None, typer.Option(help="Multipliers to use at most.")]
 
 
 @app.command()
@@ -64,11 +56,11 @@ def inspect(
     from hwgen.design import converted
     from hwgen.frontend import read, survey
 
-    shapes = _shapes(shape)
+    shapes = shapes_of(shape)
     config = Config().with_options(shapes=shapes, arith=arith)
     if calibrate and not arith:
         raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
-    rows = survey(converted(read(model), config, _calibration(model, calibrate)), shapes)
+    rows = survey(converted(read(model), config, calibration_of(model, calibrate)), shapes)
     table = Table("node", "op", "shape", "format", "maps to")
     for row in rows:
         sizes = " ".join("x".join(map(str, s)) or "scalar" for s in row.shapes)
@@ -97,7 +89,7 @@ def build(
     from hwgen.emit.save import check_folder
 
     check_folder(output)
-    design = _compiled(model, config, cycles, macs, set_, shape, arith, calibrate, stream)
+    design = compiled_of(model, config, cycles, macs, set_, shape, arith, calibrate, stream)
     design.save(output)
     predicted = design.predicted
     print(f"{output}: {len(design.verilog().splitlines())} lines of Verilog in {_files(design)}")
@@ -123,7 +115,7 @@ def build(
 @app.command()
 def simulate(
     source: Source,
-    inputs: Annotated[Path, typer.Option(metavar="X.npz", help="Arrays by input name.")],
+    inputs: Inputs,
     engine: Annotated[str, typer.Option(help="fast or cocotb.")] = "fast",
     limit: Annotated[int | None, typer.Option(min=1, help="Samples to use.")] = None,
     stall: Annotated[
@@ -148,7 +140,7 @@ def simulate(
 
     if output is not None:
         check_file(output)
-    design = _design(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
+    design = design_of(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
     arrays, labels = read_arrays(inputs, [port.name for port in design.graph.inputs], limit)
     result = design.simulate(arrays, engine=engine, stall=stall, wave=wave)
     samples = len(next(iter(result.outputs.values())))
@@ -177,9 +169,7 @@ def synth(
         ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="A chip of the target.")] = None,
-    liberty: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Cell library of gates.")
-    ] = None,
+    liberty: Liberty = None,
     delay: Annotated[
         int | None, typer.Option(metavar="PS", help="Longest path to size gates for.")
     ] = None,
@@ -206,7 +196,7 @@ def synth(
     target = target or (GATES if liberty else "ecp5")
     how = (target, device, liberty, delay, whole, place, limit, jobs)
     Options(*how).plan()  # what is wrong with these is said at once
-    design = _design(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
+    design = design_of(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
     with progress() as report:
         figures = design.synthesize(*how, progress=report)
     if json:
@@ -217,7 +207,7 @@ def synth(
         print(line)
 
 
-for command in (boards, deploy, run):
+for command in (estimate, energy, trace, report, compare, boards, deploy, run):
     app.command()(command)
 
 
@@ -310,72 +300,6 @@ def _console():
     from hwgen.terminal import console
 
     return console()
-
-
-def _shapes(options: list[str] | None) -> dict[str, list[int]]:
-    shapes = {}
-    for option in options or []:
-        name, _, dims = option.rpartition("=")
-        if not name or not all(NUMBER.fullmatch(d) and int(d) for d in dims.split(",")):
-            raise ConfigError(f"--shape {option}: write it as NAME=1,64")
-        shapes[name] = [int(d) for d in dims.split(",")]
-    return shapes
-
-
-def _design(source: Path, *options):
-    """The design of a folder, or of a model and a command's options."""
-    from hwgen.design import Design
-
-    if not source.is_dir():
-        return _compiled(source, *options)
-    if any(option not in (None, False, []) for option in options):
-        raise ConfigError(f"{source} is a built design: give options to `hwgen build`")
-    return Design.load(source)
-
-
-def _compiled(model: Path, config, cycles, macs, set_, shape, arith, calibrate, stream):
-    """The design of a command's options."""
-    from hwgen.config import Config
-    from hwgen.design import compile as compile_model
-
-    overrides, resolved = _overrides(set_), Config.of(config)
-    own = any("arith" in keys for keys in overrides.values()) or any(resolved.arithmetics)
-    arrays = _calibration(model, calibrate)
-    shapes, rows = _shapes(shape), stream or None
-    design = compile_model(model, resolved, cycles, macs, overrides, shapes, arith, arrays, rows)
-    if calibrate and not (arith or own or design.graph.islands):
-        raise ConfigError("--calibrate is for a conversion: give an arithmetic with --arith too")
-    return design
-
-
-def _calibration(model: Path, calibrate: Path | None):
-    """The arrays of --calibrate by input name."""
-    from hwgen.frontend import read
-    from hwgen.frontend.convert import input_names
-    from hwgen.samples import read_arrays
-
-    if calibrate is None:
-        return None
-    return read_arrays(calibrate, input_names(read(model)))[0]
-
-
-def _overrides(options: list[str] | None) -> dict[str, dict[str, int | str]]:
-    overrides: dict[str, dict[str, int | str]] = {}
-    for option in options or []:
-        target, _, value = option.rpartition("=")
-        node, _, key = target.rpartition(".")
-        text = key == "arith" and value
-        if not node or not (text or NUMBER.fullmatch(value)):
-            wrong = (
-                "it names no node"
-                if value and not node
-                else f"{key} must be a positive integer, not {value!r}"
-                if value and key and key != "arith"
-                else "it has no value"
-            )
-            raise ConfigError(f"--set {option}: {wrong}; write it as NODE.pe=4 or NODE.arith=int8")
-        overrides.setdefault(node, {})[key] = value if text else int(value)
-    return overrides
 
 
 def main() -> None:

@@ -12,17 +12,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from hwgen import engines, golden, synth
+from hwgen import energy, engines, golden, synth
 from hwgen.config import Config
 from hwgen.cost.figures import Figures
+from hwgen.cost.model import estimate
 from hwgen.cost.schedule import interval, schedule
 from hwgen.cost.timing import timing
 from hwgen.emit.manifest import manifest
 from hwgen.emit.names import identifier
 from hwgen.emit.save import npz, save
-from hwgen.emit.top import instances, top_ports
+from hwgen.emit.top import instances
 from hwgen.emit.verilog import verilog
 from hwgen.engines.bench import bench_files
+from hwgen.engines.bundle import bundle_of
 from hwgen.errors import ConfigError, ModelError
 from hwgen.formats import Arithmetic, random_codes
 from hwgen.frontend import load, read
@@ -180,6 +182,14 @@ class Design:
     def _watchdog(self) -> int:
         return 4 * self.predicted.latency + 4 * self.predicted.interval + 1000
 
+    def estimate(self, target: str = "ecp5") -> Figures:
+        """Area of each node and in sum without synthesis, for "ecp5", "xcup" ("xilinx") or "asic",
+        whose energy and longest path are estimated too; `source` says how far such figures are off.
+
+        Raises `ConfigError` for other targets.
+        """
+        return replace(estimate(self.graph, target), latency=self.predicted.latency)
+
     def synthesize(
         self,
         target: str = "ecp5",
@@ -215,6 +225,29 @@ class Design:
         parts = {n: replace(f, cycles=cycles.get(n)) for n, f in figures.nodes.items()}
         predicted = self.predicted
         return replace(figures, cycles=predicted.interval, latency=predicted.latency, nodes=parts)
+
+    def energy(
+        self,
+        inputs,
+        target: str = "ecp5",
+        liberty: str | Path | None = None,
+        delay: int | None = None,
+        device: str | None = None,
+        period: float | None = None,
+        progress: Progress = quiet,
+    ) -> Figures:
+        """Energy per inference (of a stream: per row) on `inputs`, as for `golden`, in nJ: of each
+        node by class, and in sum. All inputs are simulated, in gates or in Verilog.
+
+        `target`: a family of FPGAs and its `device`, or "asic" for gates of the cell library
+        `liberty`, sized for paths of `delay` ps and clocked every `period` ns.
+
+        Raises `ConfigError`, `InputError`, `ToolError`, and `SimulationError` where hardware
+        differs from the golden model.
+        """
+        return energy.measure(
+            self, inputs, energy.How(target, device, liberty, delay, period), progress
+        )
 
     def session(self) -> engines.Session:
         """A simulation of a stream into which rows go one by one, each when it is known."""
@@ -300,26 +333,6 @@ class Design:
         return design
 
 
-def bundle_of(graph: Graph, sources: dict[str, str] | None = None) -> engines.Bundle:
-    """What simulators need of a graph; `sources` are its Verilog, emitted now unless given."""
-    inputs, outputs = (
-        tuple(
-            engines.Port(
-                p.name,
-                p.prefix,
-                p.tensor.fmt,
-                p.tensor.lanes,
-                p.tensor.channels,
-                p.tensor.elements,
-                p.tensor.words,
-            )
-            for p in side
-        )
-        for side in top_ports(graph)
-    )
-    return engines.Bundle(sources or verilog(graph), identifier(graph.name), inputs, outputs)
-
-
 def compile(
     model: str | Path | onnx.ModelProto,
     config: Config | str | Path | Mapping | None = None,
@@ -343,6 +356,15 @@ def compile(
     Raises `HwgenError`.
     """
     resolved = Config.of(config).with_options(cycles, macs, overrides, shapes, arith, stream)
+    proto, graph, resolved = imported(model, resolved, calibrate)
+    lower(graph, resolved)
+    return Design(proto, graph, resolved)
+
+
+def imported(
+    model: str | Path | onnx.ModelProto, resolved: Config, calibrate: Arrays | None
+) -> tuple[onnx.ModelProto, Graph, Config]:
+    """The model converted, its graph before any pass, and the configuration resolved."""
     proto = converted(read(model), resolved, calibrate)
     name = resolved.name or (
         Path(model).stem if isinstance(model, str | Path) else proto.graph.name
@@ -358,8 +380,7 @@ def compile(
         (n.name for n in proto.graph.node),
         (n.name for n in graph.nodes if isinstance(n, Linear | Pool | Product | Attention)),
     )
-    lower(graph, resolved)
-    return Design(proto, graph, resolved)
+    return proto, graph, resolved
 
 
 def converted(proto: onnx.ModelProto, config: Config, calibrate: Arrays | None) -> onnx.ModelProto:
@@ -380,5 +401,6 @@ __all__ = [
     "bundle_of",
     "compile",
     "converted",
+    "imported",
     "npz",
 ]

@@ -19,7 +19,11 @@ Shapes = Annotated[
 ]
 Sets = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="NODE.pe=4", help="pe, simd, requant_bits or arith of a node."),
+    typer.Option(
+        "--set",
+        metavar="NODE.pe=4",
+        help="pe, simd, lanes, heads, requant_bits or arith of a node.",
+    ),
 ]
 Arith = Annotated[
     str | None, typer.Option(metavar="SPEC", help="Arithmetic to convert to, such as int8.")
@@ -97,6 +101,13 @@ def overrides_of(options: list[str] | None) -> dict[str, dict[str, int | str]]:
         node, _, key = target.rpartition(".")
         text = key == "arith" and value
         if not node or not (text or NUMBER.fullmatch(value)):
-            raise ConfigError(f"--set {option}: write it as NODE.pe=4 or NODE.arith=int8")
+            wrong = (
+                "it names no node"
+                if value and not node
+                else f"{key} must be a positive integer, not {value!r}"
+                if value and key and key != "arith"
+                else "it has no value"
+            )
+            raise ConfigError(f"--set {option}: {wrong}; write it as NODE.pe=4 or NODE.arith=int8")
         overrides.setdefault(node, {})[key] = value if text else int(value)
     return overrides

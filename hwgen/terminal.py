@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
 from rich.console import Console
@@ -48,6 +48,48 @@ def figures_table(figures: Figures) -> Table:
 
 def _cell(value: float | None, decimals: int) -> str:
     return "" if value is None else f"{value:,.{decimals}f}"
+
+
+def comparison(rows: Sequence[tuple[str, Figures]]) -> Table:
+    """Figures of several designs by name, of the columns that anything is known in."""
+    more = (("cycles", "cycles", 0), ("latency", "latency", 0), ("clock MHz", "fmax_mhz", 1))
+    known = [c for c in (*more, *COLUMNS) if any(getattr(f, c[1]) is not None for _, f in rows)]
+    table = Table("design", "target", "level")
+    for title, _, _ in known:
+        table.add_column(title, justify="right")
+    for name, row in rows:
+        cells = (_cell(getattr(row, c[1]), c[2]) for c in known)
+        table.add_row(escape(name), escape(row.target), row.level, *cells)
+    return table
+
+
+def energy_table(figures: Figures) -> Table:
+    """Energy in nJ by class: a row for each node, and the design below."""
+    rows = {**figures.nodes, "design": figures}
+    classes = list(figures.energy)
+    table = Table("node, nJ")
+    for name in (*classes, "all"):
+        table.add_column(name, justify="right")
+    for name, row in rows.items():
+        if row is figures:
+            table.add_section()
+        parts = (row.energy.get(c) for c in classes)
+        table.add_row(escape(name), *(_cell(v, 3) for v in (*parts, row.energy_nj)))
+    return table
+
+
+def trace_table(trace) -> Table:
+    """Errors of a `hwgen.trace.Trace`, a row for each value of the model."""
+    table = Table("node", "op", "tensor")
+    for title in ("max error", "mean error", "relative", "against float", "seen"):
+        table.add_column(title, justify="right")
+    for layer in trace.layers:
+        real = "" if layer.float_error is None else f"{layer.float_error:.2g}"
+        errors = (f"{v:.2g}" for v in (layer.max_error, layer.mean_error, layer.error))
+        seen = f"{layer.low:.4g} ... {layer.high:.4g}"
+        names = (layer.node, layer.op, layer.tensor)
+        table.add_row(*map(escape, names), *errors, real, seen)
+    return table
 
 
 def facts(figures: Figures) -> Iterator[str]:

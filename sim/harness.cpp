@@ -10,8 +10,15 @@
 #include "Vtop.h"
 #include "ports.inc"
 #include "verilated.h"
-#ifdef HWGEN_TRACE
+#if defined(HWGEN_FST)
 #include "verilated_fst_c.h"
+using Trace = VerilatedFstC;
+#elif defined(HWGEN_SAIF)
+#include "verilated_saif_c.h"
+using Trace = VerilatedSaifC;
+#endif
+#if defined(HWGEN_FST) || defined(HWGEN_SAIF)
+#define HWGEN_TRACE
 #endif
 
 namespace {
@@ -81,7 +88,7 @@ class Simulation {
 #undef PORT
 #ifdef HWGEN_TRACE
     if (trace_path) {
-      trace = std::make_unique<VerilatedFstC>();
+      trace = std::make_unique<Trace>();
       top->trace(trace.get(), 99);
       trace->open(trace_path);
     }
@@ -106,7 +113,7 @@ class Simulation {
   std::unique_ptr<VerilatedContext> context = std::make_unique<VerilatedContext>();
   std::unique_ptr<Vtop> top;
 #ifdef HWGEN_TRACE
-  std::unique_ptr<VerilatedFstC> trace;
+  std::unique_ptr<Trace> trace;
 #endif
   std::vector<Port> inputs, outputs;
   uint64_t time = 0;

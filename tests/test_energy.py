@@ -12,6 +12,7 @@ import pytest
 
 import hwgen
 from hwgen import golden
+from hwgen.cost.classes import CLASSES
 from hwgen.cost.figures import Figures
 from hwgen.cost.gates import timing
 from hwgen.cost.liberty import Library, read_liberty
@@ -19,7 +20,6 @@ from hwgen.cost.power import gate_power
 from hwgen.emit.unit_kinds import KINDS, Unit
 from hwgen.emit.verilog import unit_sources
 from hwgen.energy import design_energy, unit_energy
-from hwgen.energy.design import CLASSES
 from hwgen.engines.gates import simulate
 from hwgen.errors import ConfigError, SimulationError
 from hwgen.formats import parse_arithmetic

@@ -50,6 +50,26 @@ class Figures:
             del node["nodes"]
         return {**own, "nodes": nodes}
 
+    @classmethod
+    def from_dict(cls, given: Mapping) -> Figures:
+        """What `as_dict` gave; raises `ValueError` where it is not that."""
+        known = {f.name for f in fields(cls)}
+        try:
+            level, target, source = (given[name] for name in ("level", "target", "source"))
+            if level not in LEVELS or not set(given) <= known:
+                raise ValueError("its level or one of its keys is unknown")
+            inherited = {"level": level, "target": target, "source": source}
+            nodes = {
+                name: cls.from_dict({**inherited, **node})
+                for name, node in (given.get("nodes") or {}).items()
+            }
+            for name in (*COUNTS, "cycles", "latency", "delay_ps", "fmax_mhz"):
+                if not isinstance(given.get(name), int | float | None):
+                    raise ValueError(f"{name} must be a number, not {given[name]!r}")
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"no figures: {error!r}") from error
+        return cls(**{**given, "nodes": nodes})
+
     def to_json(self) -> str:
         """One JSON object; null is what the level doesn't know."""
         return json.dumps(self.as_dict())

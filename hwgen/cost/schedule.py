@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.cost.timing import Process, timing
+from hwgen.cost.timing import Process, reached, timing
 from hwgen.ir import Graph, Window
 
 
@@ -22,7 +23,11 @@ class Schedule:
 
 def interval(graph: Graph) -> int:
     """Cycles per sample in the steady state: the most any process or port needs."""
-    firings = [process.firings for node in graph.nodes for process in timing(node, graph)]
+    return _interval(graph, (timing(node, graph) for node in graph.nodes))
+
+
+def _interval(graph: Graph, chains: Iterable[list[Process]]) -> int:
+    firings = [process.firings for chain in chains for process in chain]
     ports = [graph.tensors[tensor].words for tensor in graph.port_tensors()]
     return max(firings + ports)
 
@@ -34,7 +39,8 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
     must bear); otherwise as soon as its words are there and inputs as fast as they can (the first
     sample's latency).
     """
-    period = interval(graph)
+    chains = {node.name: timing(node, graph) for node in graph.nodes}
+    period = _interval(graph, chains.values())
     found = Schedule(period, {}, {}, {})
     for port in graph.inputs:
         count = graph.tensors[port.tensor].words
@@ -43,15 +49,14 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
         if port.ends:
             found.words[port.ends] = found.words[port.tensor][-1:]
     for node in graph.nodes:
-        processes = timing(node, graph)
+        processes = chains[node.name]
         inputs = [found.words[tensor] for tensor in node.inputs]
         begun, stored = inputs[0], []
         for process in processes:
             read = range(len(inputs)) if process.place is None else [process.place]
             fired = _fire(process, [inputs[place] for place in read], period, paced)
             for place in read if len(inputs) == len(node.inputs) else ():
-                needs = process.needed(place)
-                first = np.searchsorted(needs, np.arange(1, needs[-1] + 1))
+                first = reached(process.needed(place))
                 found.taken.setdefault((node.name, node.inputs[place]), fired[first])
             begun = fired if process is processes[0] else begun
             last_fired = fired
@@ -75,16 +80,20 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
 
 def _fire(process: Process, inputs: list[np.ndarray], period: int, paced: bool) -> np.ndarray:
     """When each firing takes place."""
-    came = [
-        np.where(process.needed(k) > 0, words[process.needed(k) - 1], 0)
-        for k, words in enumerate(inputs)
-    ]
-    ready = np.max(came, axis=0)
+    came = [_came(process.needed(k), words) for k, words in enumerate(inputs)]
+    ready = came[0] if len(came) == 1 else np.max(came, axis=0)
     steps = np.arange(process.firings)
     if paced and process.paced:
         even = steps * period // process.firings
         return even + np.max(ready - even)
     return _in_turn(ready)
+
+
+def _came(needs: np.ndarray, words: np.ndarray) -> np.ndarray:
+    """When the words that each firing needs have come."""
+    if needs[0]:
+        return words[needs - 1]
+    return np.where(needs > 0, words[needs - 1], 0)
 
 
 def _in_turn(times: np.ndarray) -> np.ndarray:

@@ -76,7 +76,12 @@ class Process:
 
     def made_by(self) -> np.ndarray:
         """For each word made, the firing that makes it."""
-        return np.searchsorted(self.makes, np.arange(self.makes[-1]), side="right")
+        return reached(self.makes)
+
+
+def reached(counts: np.ndarray) -> np.ndarray:
+    """For each of the things that `counts` counts, which never falls, where it is first counted."""
+    return np.repeat(np.arange(len(counts)), np.diff(counts, prepend=0))
 
 
 def _each(words: int, latency: int, steps: int = 1, paced: bool = True) -> list[Process]:

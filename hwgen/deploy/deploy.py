@@ -14,7 +14,7 @@ from hwgen.deploy.project import Project, project
 from hwgen.deploy.vendor import project_files
 from hwgen.design import MANIFEST, Design
 from hwgen.emit.save import check_folder, save
-from hwgen.errors import HwgenError, ToolError
+from hwgen.errors import ConfigError, ToolError
 from hwgen.protocol import CHECK, HEADER, PAYLOAD
 from hwgen.synth import DoesNotFitError, Progress, quiet
 from hwgen.synth.targets import target_named
@@ -166,10 +166,7 @@ def _line_rate(work: Project) -> float:
 
 def _energy(design: Design, board: Board) -> float | None:
     """Modelled, where the family has a model."""
-    estimate = getattr(design, "estimate", None)
-    if estimate is None:
-        return None
     try:
-        return estimate(board.family).energy_nj
-    except HwgenError:
+        return design.estimate(board.family).energy_nj
+    except ConfigError:
         return None

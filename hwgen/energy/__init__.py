@@ -1,6 +1,17 @@
-"""Energy in gates of a cell library, from simulated netlists: of units and of whole designs."""
+"""Energy from simulation: of whole designs, in gates or in FPGAs, and of units in gates."""
 
 from hwgen.energy.design import design_energy
+from hwgen.energy.fpga import fpga_energy
+from hwgen.energy.measure import How, measure
 from hwgen.energy.unit import Energy, UnitEnergy, netlist_energy, unit_energy
 
-__all__ = ["Energy", "UnitEnergy", "design_energy", "netlist_energy", "unit_energy"]
+__all__ = [
+    "Energy",
+    "How",
+    "UnitEnergy",
+    "design_energy",
+    "fpga_energy",
+    "measure",
+    "netlist_energy",
+    "unit_energy",
+]

@@ -8,59 +8,27 @@ from pathlib import Path
 import numpy as np
 
 from hwgen import golden
+from hwgen.cost.classes import CLASSES, GLUE, class_of
 from hwgen.cost.figures import Figures, total
 from hwgen.cost.gates import Netlist, timing
 from hwgen.cost.power import LEAK, GatePower, gate_power
-from hwgen.design import Design, bundle_of
 from hwgen.emit.names import identifier
 from hwgen.emit.top import instances
+from hwgen.energy.compiled import Compiled
 from hwgen.energy.unit import clock_period
 from hwgen.engines.beats import pack
-from hwgen.engines.bundle import Bundle, Port
+from hwgen.engines.bundle import Bundle, Port, bundle_of
 from hwgen.engines.gates import Result, simulate
 from hwgen.errors import SimulationError
-from hwgen.ir import (
-    Attention,
-    Concat,
-    Embed,
-    Fork,
-    Linear,
-    Multiply,
-    Node,
-    Positions,
-    Product,
-    Queue,
-    Reorder,
-    Resize,
-    Select,
-    Window,
-)
 from hwgen.synth import GATES, Progress, quiet
-from hwgen.synth.gates import ROM, design_netlist, part_of
+from hwgen.synth.gates import design_netlist, part_of
 from hwgen.synth.library import DELAY, find_liberty
 
 RESET = 4  # cycles
-GLUE = "(glue)"  # what joins the nodes
-MACS = (Linear, Product, Attention, Multiply)
-STORES = (Window, Queue, Reorder)
-PLUMBING = (Fork, Resize, Concat, Select)
-MEMORIES = ("weight memory", "activation memory")
-CLASSES = ("mac", *MEMORIES, "functions", "control", "clock", "leakage", "glitch")
-
-
-def class_of(node: Node | None, part: str) -> str:
-    """The class of a gate by its node (None: ports, and what joins nodes) and its part of it."""
-    if part == ROM or isinstance(node, Embed | Positions):
-        return "weight memory"
-    if isinstance(node, STORES):
-        return "activation memory"
-    if node is None or isinstance(node, PLUMBING):
-        return "control"
-    return "mac" if isinstance(node, MACS) else "functions"
 
 
 def design_energy(
-    design: Design,
+    design: Compiled,
     inputs,
     liberty: str | Path | None = None,
     *,
@@ -118,7 +86,7 @@ def design_energy(
 
 def _nodes(
     netlist: Netlist,
-    design: Design,
+    design: Compiled,
     still: GatePower,
     timed: GatePower,
     period: float,
@@ -182,7 +150,7 @@ class Plan:
                 )
 
 
-def _plan(design: Design, inputs) -> Plan:
+def _plan(design: Compiled, inputs) -> Plan:
     """All samples, counted while as many come out as go in."""
     graph, predicted = design.graph, design.predicted
     codes = design._codes(inputs)
@@ -215,7 +183,7 @@ def _plan(design: Design, inputs) -> Plan:
     return Plan(vectors, streams, warm, count, _expected(design, bundle, codes, count))
 
 
-def _expected(design: Design, bundle: Bundle, codes: dict, count: int) -> dict[str, np.ndarray]:
+def _expected(design: Compiled, bundle: Bundle, codes: dict, count: int) -> dict[str, np.ndarray]:
     results = golden.run(design.graph, codes)
     return {p.prefix: _beats(results[p.name][:count], p) for p in bundle.outputs}
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hwgen.emit.names import identifier
+from hwgen.emit.top import top_ports
+from hwgen.emit.verilog import verilog
 from hwgen.formats import Float, Int
+from hwgen.ir import Graph
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,3 +83,23 @@ class Result:
     def latency(self) -> int:
         """Cycles from the first beat in to the last beat out of the first sample."""
         return int(self.last_out[:, 0].max() - self.first_in[0]) + 1
+
+
+def bundle_of(graph: Graph, sources: dict[str, str] | None = None) -> Bundle:
+    """What simulators need of a graph; `sources` are its Verilog, emitted now unless given."""
+    inputs, outputs = (
+        tuple(
+            Port(
+                p.name,
+                p.prefix,
+                p.tensor.fmt,
+                p.tensor.lanes,
+                p.tensor.channels,
+                p.tensor.elements,
+                p.tensor.words,
+            )
+            for p in side
+        )
+        for side in top_ports(graph)
+    )
+    return Bundle(sources or verilog(graph), identifier(graph.name), inputs, outputs)

@@ -28,6 +28,11 @@ OPTIONS = (
     *("-MAKEFLAGS", "OPT_FAST=-O1 OPT_SLOW=-O0 OPT_GLOBAL=-O1", "--build", "-j", "2"),
 )
 TAIL_CYCLES = 64  # in which nothing may come after the last beat
+# What Verilator traces, by the suffix of the file; in counts of transitions all nets.
+TRACES = {
+    ".saif": ("--trace-saif", "--trace-underscore", "-CFLAGS", "-DHWGEN_SAIF"),
+    ".fst": ("--trace-fst", "-CFLAGS", "-DHWGEN_FST", "-LDFLAGS", "-L.."),
+}
 STATUS_STUCK, STATUS_LAST, STATUS_EXTRA, STATUS_TLAST_ERROR = 1, 2, 3, 4
 
 
@@ -52,8 +57,8 @@ class _Job(ctypes.Structure):
     )
 
 
-def build(bundle: Bundle, trace: bool = False) -> Path:
-    """The folder of the compiled simulation."""
+def build(bundle: Bundle, trace: str = "") -> Path:
+    """The folder of the compiled simulation, `trace` one of TRACES."""
     harness = (resources.files("hwgen.sim") / "harness.cpp").read_text()
     ports = "".join(
         f"#define {macro} {' '.join(f'PORT({p.prefix}, {p.beat_bytes})' for p in side)}\n"
@@ -61,12 +66,12 @@ def build(bundle: Bundle, trace: bool = False) -> Path:
     )
     options = [*OPTIONS, "--top-module", bundle.top, "-o", f"../{LIBRARY}"]
     if trace:
-        options += ["--trace-fst", "-CFLAGS", "-DHWGEN_TRACE", "-LDFLAGS", "-L.."]
+        options += TRACES[trace]
     sources = {
         **bundle.files,
         "harness.cpp": harness,
         "ports.inc": ports,
-        **(store_headers() if trace else {}),
+        **(store_headers() if trace == ".fst" else {}),
     }
 
     def make(folder: Path) -> None:
@@ -109,7 +114,7 @@ class Running:
 
     def __init__(self, bundle: Bundle, watchdog: int, wave: Path | None = None) -> None:
         self._bundle, self._watchdog = bundle, watchdog
-        folder = build(bundle, trace=wave is not None)
+        folder = build(bundle, _trace(wave))
         self._library = ctypes.CDLL(str(folder / LIBRARY))
         self._library.hwgen_open.restype = ctypes.c_void_p
         trace = None if wave is None else str(Path(wave).absolute()).encode()
@@ -159,6 +164,11 @@ class Running:
             raise SimulationError(_fault(status, job, bundle, samples, inputs, outputs))
         decoded = {p.name: unpack(r, p) for p, r in zip(bundle.outputs, results, strict=True)}
         return Result(decoded, first, last, job.cycles)
+
+
+def _trace(wave: Path | None) -> str:
+    """What to trace for a file: waveforms unless its suffix says otherwise."""
+    return "" if wave is None else ".saif" if Path(wave).suffix == ".saif" else ".fst"
 
 
 def _streams(ports: tuple[Port, ...], arrays: list[np.ndarray]) -> ctypes.Array:

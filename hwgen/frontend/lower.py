@@ -112,7 +112,7 @@ def load(
     `shapes` replaces input shapes; `formats`: of tensors that the model leaves in float. Raises
     one `ModelError` that lists everything that can't be mapped.
     """
-    walk = _walk(read(source), shapes or {}, name, formats or {})
+    walk = walk_model(read(source), shapes or {}, name, formats or {})
     if bad := [row for row in walk.rows if row.reason]:
         lines = [f"{len(bad)} of {len(walk.rows)} nodes can't be mapped to hardware:"]
         lines += [f"  {row.name} ({row.op}): {row.reason}" for row in bad]
@@ -133,12 +133,13 @@ def survey(
     source: str | Path | bytes | onnx.ModelProto, shapes: Mapping[str, Sequence[int]] | None = None
 ) -> list[Row]:
     """What every node maps to, or why it can't."""
-    return _walk(read(source), shapes or {}, None, {}).rows
+    return walk_model(read(source), shapes or {}, None, {}).rows
 
 
-def _walk(
+def walk_model(
     model: onnx.ModelProto, shapes: Mapping, name: str | None, formats: Mapping[str, Fixed]
 ) -> Walk:
+    """Lower every node, as far as that can be done."""
     model, refused = canonical(model, shapes)
     graph = model.graph
     versions = [entry.version for entry in model.opset_import if entry.domain in DOMAINS]

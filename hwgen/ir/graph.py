@@ -175,6 +175,11 @@ class Graph:
         """The tensors of all inputs and outputs."""
         return [p.tensor for p in self.inputs] + [p.tensor for p in self.outputs]
 
+    def copy(self) -> Graph:
+        """The same nodes and tensors in a graph of its own."""
+        own = {name: value.copy() for name, value in vars(self).items() if name != "name"}
+        return replace(self, **own)
+
     def relane(self, tensor: str, lanes: int) -> None:
         """Change the lanes of a tensor."""
         self.tensors[tensor] = replace(self.tensors[tensor], lanes=lanes)

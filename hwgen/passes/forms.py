@@ -23,6 +23,7 @@ from hwgen.ir import Add, Convert, Form, Graph, Requantize, Tensor, Thresholds
 from hwgen.passes.add_form import add_form
 from hwgen.passes.convert_form import convert_form
 from hwgen.passes.limits import MANY, Limits, limits
+from hwgen.passes.remember import remembered
 
 MAX_SHIFT = 96
 # Bits of m handled per cycle by a multiplier that takes several cycles, the smallest first.
@@ -40,17 +41,19 @@ def forms(graph: Graph) -> None:
         if isinstance(node, Requantize):
             graph.nodes[k] = replace(node, form=_form(node, graph.tensors[node.input]))
         elif isinstance(node, Convert):
-            graph.nodes[k] = replace(node, form=convert_form(node, graph.tensors[node.input]))
+            graph.nodes[k] = replace(
+                node,
+                form=remembered(convert_form, node, replace(graph.tensors[node.input], lanes=1)),
+            )
         elif isinstance(node, Add):
             a, b = (graph.tensors[t].fmt for t in node.inputs)
-            graph.nodes[k] = replace(node, form=add_form(node, a, b))
+            graph.nodes[k] = replace(node, form=remembered(add_form, node, a, b))
 
 
 def _form(node: Requantize, x: Tensor) -> Form | Thresholds:
     """The form with the fewest lookup tables."""
     node = _one_sided(node)
-    needs = None if node.bits is not None else limits(node)
-    found = _approximate(node) if needs is None else requantize_form(node, needs)
+    needs, found = (None, _approximate(node)) if node.bits else remembered(_exact, node)
     if found is not None:
         found = _spread(found, node.cycles)
         parts = limbs(x.fmt.bits + 1) * limbs(found.multiplier_bits + 1)
@@ -62,10 +65,16 @@ def _form(node: Requantize, x: Tensor) -> Form | Thresholds:
             f"{node.name}: rounding {node.rounding!r} to more than {MANY} levels of both signs has "
             "no exact integer form; round to the nearest, or by floor or ceil"
         )
-    thresholds = threshold_form(node, needs)
+    thresholds = remembered(threshold_form, node, needs)
     if found is None or _threshold_luts(thresholds, node, x) < _multiply_luts(found, x):
         return thresholds
     return found
+
+
+def _exact(node: Requantize) -> tuple[Limits, Form | None]:
+    """What a form must satisfy, and the exact one."""
+    needs = limits(node)
+    return needs, requantize_form(node, needs)
 
 
 def _one_sided(node: Requantize) -> Requantize:

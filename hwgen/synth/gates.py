@@ -11,13 +11,13 @@ from os import cpu_count
 from pathlib import Path
 
 from hwgen.cache import cached
+from hwgen.cost.classes import ROM
 from hwgen.cost.gates import Netlist
 from hwgen.cost.liberty import Library
 from hwgen.synth.library import DELAY, SIZING
 from hwgen.synth.modules import BOX, Part, Parts, split
 from hwgen.synth.yosys import LIBRARY, NETLIST, Progress, quiet, run_yosys, version
 
-ROM = "rom"  # what the memories that nothing writes are called together in a unit's gates
 # They keep a module of their own, so that their gates can be told from others.
 APART = (
     "proc",

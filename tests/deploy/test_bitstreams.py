@@ -128,6 +128,6 @@ def test_energy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Shown where the design has a model of it."""
     monkeypatch.setattr(deploy, "uses", lambda *_: dict.fromkeys(fit.KINDS, 1))
     figures = Figures("model", "xc7", "here", energy_nj=12.5)
-    monkeypatch.setattr(Design, "estimate", lambda *_: figures, raising=False)
+    monkeypatch.setattr(Design, "estimate", lambda *_: figures)
     summary, _ = deploy.deploy(hwgen.compile(good()), board_named("pynq-z2"), tmp_path / "p")
     assert "energy: 12.5 nJ per inference, modelled" in summary.lines()

@@ -225,17 +225,21 @@ class _Strip:
             if source in producers and source not in editor.outputs:
                 editor.rename(source, name)
                 self.alias = {k: name if v == source else v for k, v in self.alias.items()}
+                self.alias[source] = name
                 producers = editor.producers()
             else:
                 editor.add("Identity", [source], f"{name}_copy")
                 editor.nodes[-1].output[0] = name
 
 
-def strip(editor: Editor) -> None:
-    """Remove every quantizer; constants become the numbers they stood for.
+def strip(editor: Editor) -> dict[str, str]:
+    """Remove every quantizer; constants become the numbers they stood for. Returns what stands in
+    for tensors that are gone.
 
     Where a quantizer's range starts at zero and nothing before it does, a Clip to that range stays.
     """
     fold(editor)
-    _Strip(editor).run()
+    stripping = _Strip(editor)
+    stripping.run()
     editor.sort()
+    return stripping.alias

@@ -1,0 +1,67 @@
+"""What a page shows of an exploration."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+
+from hwgen.errors import ModelError
+
+POINTS, ABOUT = "points.jsonl", "exploration.json"
+DIRECTIONS = {"max": -1.0, "min": 1.0}
+
+
+def is_exploration(folder: Path) -> bool:
+    """Whether a folder is what `hwgen explore` writes."""
+    return (folder / POINTS).is_file()
+
+
+def exploration_data(folder: str | Path) -> dict:
+    """A page's data; raises `ModelError` for a folder that is damaged."""
+    folder = Path(folder)
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        lines = (folder / POINTS).read_text().splitlines()
+        points = [json.loads(line) for line in lines if line.strip()]
+        goals = {name: DIRECTIONS[goal] for name, goal in about["objectives"].items()}
+        shown = [_point(k, point, goals) for k, point in enumerate(points)]
+        title = Path(str(about.get("model") or "exploration")).name
+    except OSError as error:
+        raise ModelError(f"can't read {error.filename}: {error.strerror}") from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(f"{folder} is no exploration, or it is damaged: {error!r}") from error
+    feasible = [p for p in shown if p["feasible"] and None not in p["objectives"].values()]
+    for point in shown:
+        point["pareto"] = point in feasible and not any(
+            _better(other["objectives"], point["objectives"], goals) for other in feasible
+        )
+    return {
+        "kind": "exploration",
+        "title": title,
+        "version": metadata.version("hwgen"),
+        "about": about,
+        "points": shown,
+    }
+
+
+def _point(number: int, point: Mapping, goals: Mapping[str, float]) -> dict:
+    objectives = {name: point["objectives"].get(name) for name in goals}
+    for name, value in objectives.items():
+        if value is not None and not isinstance(value, int | float):
+            raise ValueError(f"point {number}: {name} must be a number, not {value!r}")
+    return {
+        "number": number,
+        "point": dict(point["point"]),
+        "objectives": objectives,
+        "feasible": bool(point.get("feasible", True)),
+        "figures": point.get("figures"),
+        "verified": point.get("verified"),
+    }
+
+
+def _better(a: Mapping, b: Mapping, goals: Mapping[str, float]) -> bool:
+    """Whether a is no worse than b in anything, and better in something."""
+    pairs = [(a[name] * sign, b[name] * sign) for name, sign in goals.items()]
+    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)
