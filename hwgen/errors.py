@@ -26,3 +26,7 @@ class ToolError(HwgenError):
 
 class SimulationError(HwgenError):
     """A simulation made no progress: the message names the stream that is stuck."""
+
+
+class LinkError(HwgenError):
+    """A board that does not answer, is another, or gave what it should not."""

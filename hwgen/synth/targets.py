@@ -152,7 +152,16 @@ XCUP = Target(
     bram=XILINX_BRAM,
     units=("DSP48E2", "RAMB18E2 of 18 Kib"),
 )
-TARGETS = {t.name: t for t in (ECP5, ICE40, GOWIN, NEXUS, XC7, XCUP)}
+CYCLONEV = Target(
+    "cyclonev",
+    "synth_intel_alm -noiopad -noclkbuf -family cyclonev",
+    lut={"MISTRAL_ALUT[2-6]": 1, "MISTRAL_ALUT_ARITH": 1, "MISTRAL_NOT": 1, "MISTRAL_MLAB": 1},
+    ff={"MISTRAL_FF": 1},
+    dsp={"MISTRAL_MUL9X9": 1, "MISTRAL_MUL18X18": 1, "MISTRAL_MUL27X27": 2},
+    bram={"MISTRAL_M10K": 1},
+    units=("multiplier of up to 18x18", "M10K of 10 Kib"),
+)
+TARGETS = {t.name: t for t in (ECP5, ICE40, GOWIN, NEXUS, XC7, XCUP, CYCLONEV)}
 ALIASES = {"xilinx": "xcup"}
 GATES = "asic"  # the target that takes a cell library
 

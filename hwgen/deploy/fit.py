@@ -1,0 +1,98 @@
+"""What a design takes of a board, and the folding that fills it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from hwgen.deploy.board import Board
+from hwgen.deploy.project import Project, project
+from hwgen.design import Design, compile
+from hwgen.errors import ConfigError
+from hwgen.synth import DoesNotFitError, Options, Progress, quiet, yosys
+from hwgen.synth.modules import split
+from hwgen.synth.run import GLUE
+
+KINDS = ("lut", "ff", "dsp", "bram")
+# Of a board's resources that a search fills: the router needs room.
+FILLED = {"lut": 0.8, "ff": 0.9, "dsp": 1.0, "bram": 1.0}
+CLOSE = 1.15  # where a search ends: the ratio of cycles that fit to those that do not
+SLOWEST = 1 << 40  # cycles that any design keeps
+
+
+def uses(work: Project, progress: Progress = quiet) -> dict[str, int]:
+    """LUTs, registers, DSP blocks and block RAMs by synthesis, node by node: of the design, and of
+    what lies around it on the board."""
+    board = work.board
+    own = work.design.synthesize(board.family, board.device, progress=progress)
+    plan = Options(board.family, board.device).plan()
+    around = split(work.sources(), work.top)
+    units = {name: unit for name, unit in around.units.items() if name != work.name}
+    cells = yosys.parts({**units, GLUE: around.glue}, plan.apart, progress=progress)
+    parts = [own, *(plan.figures(found) for found in cells.values())]
+    return {kind: sum(getattr(part, kind) for part in parts) for kind in KINDS}
+
+
+def excess(
+    used: Mapping[str, int], board: Board, filled: Mapping[str, float] | None = None
+) -> dict[str, tuple[int, int]]:
+    """(used, there are) of what there is too little of."""
+    share = filled or {}
+    return {
+        kind.upper(): (used[kind], there)
+        for kind, there in board.resources.items()
+        if used[kind] > there * share.get(kind, 1.0)
+    }
+
+
+def too_large(board: Board, over: Mapping[str, tuple[int, int]], advice: str) -> DoesNotFitError:
+    """The error that says by how much."""
+    parts = (f"{kind} {used:,} of {n:,}, {used - n:,} too many" for kind, (used, n) in over.items())
+    return DoesNotFitError(
+        board.name, over, f"the design does not fit {board.name}: {'; '.join(parts)}; {advice}"
+    )
+
+
+def refolded(design: Design, cycles: int) -> Design:
+    """The same model with another number of cycles."""
+    return compile(design.model, replace(design.config, cycles=cycles, macs=None))
+
+
+def fill(
+    design: Design,
+    board: Board,
+    mhz: float | None = None,
+    baud: int | None = None,
+    progress: Progress = quiet,
+) -> Design:
+    """The fastest folding of a model that fits a board, by synthesis of some of them.
+
+    Raises `DoesNotFitError` where even the smallest is too large.
+    """
+    best = refolded(design, SLOWEST)
+    used = uses(project(best, board, mhz, baud), progress)
+    slow, fast = best.predicted.interval, 1
+    if over := excess(used, board):
+        raise too_large(
+            board,
+            over,
+            f"the smallest folding was tried, {slow:,} cycles per {best.sample}: choose a larger "
+            "board, or narrower formats with --arith",
+        )
+    while slow > fast * CLOSE:
+        middle = max(math.isqrt(slow * fast), fast + 1)
+        progress(f"{middle:,} cycles", 0, 0)
+        try:
+            trial = refolded(design, middle)
+        except ConfigError:  # there is none so fast
+            fast = middle
+            continue
+        if trial.predicted.interval >= slow:
+            fast = middle
+            continue
+        if excess(uses(project(trial, board, mhz, baud), progress), board, FILLED):
+            fast = middle
+        else:
+            best, slow = trial, trial.predicted.interval
+    return best

@@ -1,0 +1,1 @@
+"""Between a host and a design: a serial line with frames, and registers of status and control."""

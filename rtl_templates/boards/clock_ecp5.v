@@ -1,0 +1,14 @@
+// @FROM@ MHz to @TO@ MHz by a PLL of the ECP5 (Lattice FPGA-TN-02200).
+module hwgen_clock(input i, output o, output locked);
+  (* FREQUENCY_PIN_CLKI = "@FROM@", FREQUENCY_PIN_CLKOP = "@TO@" *)
+  EHXPLLL #(
+    .CLKI_DIV(@DIVIDE@), .CLKFB_DIV(@MULTIPLY@), .CLKOP_DIV(@OUT@), .CLKOP_CPHASE(@PHASE@),
+    .CLKOP_ENABLE("ENABLED"), .FEEDBK_PATH("CLKOP"), .OUTDIVIDER_MUXA("DIVA"),
+    .PLLRST_ENA("DISABLED"), .INTFB_WAKE("DISABLED"), .STDBY_ENABLE("DISABLED"),
+    .DPHASE_SOURCE("DISABLED")
+  ) pll (
+    .CLKI(i), .CLKFB(o), .CLKOP(o), .LOCK(locked), .CLKINTFB(), .RST(1'b0), .STDBY(1'b0),
+    .PHASESEL0(1'b0), .PHASESEL1(1'b0), .PHASEDIR(1'b1), .PHASESTEP(1'b1), .PHASELOADREG(1'b1),
+    .PLLWAKESYNC(1'b0), .ENCLKOP(1'b0)
+  );
+endmodule
