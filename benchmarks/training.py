@@ -34,6 +34,7 @@ FOLDS = {
     "digits_resnet": (13824, 4992),
 }
 DENSE = {seed: (2, 24) if seed % 2 else (7, 70) for seed in (0, 3, 6, 9, 12, 15, 18, 21)}
+FLOATS = ((2, "e4m3fn", 24), (5, "e4m3fn", 70), (8, "e5m2", 24))  # dense models: seed, multipliers
 IMAGES = {1: (2, 24), 2: (7,), 4: (7, 70), 5: (2, 24), 7: (2, 24), 8: (7, 70), 10: (7, 70)}
 IMAGES |= {11: (2, 24)}
 # Units of the tests, by their places in the lists of cases.
@@ -243,6 +244,12 @@ def training(target: str = "ecp5") -> Iterator[Case]:
             yield Case(name, lambda kind=kind, chosen=chosen: units(kind, chosen))
     if target != "ecp5":
         return
+    for seed, arith, macs in FLOATS:
+        yield Case(
+            f"dense_model {seed} {arith} {macs}",
+            lambda seed=seed: dense_model(seed),
+            {"arith": arith, "macs": macs},
+        )
     for make, models in ((dense_model, DENSE), (image_model, IMAGES)):
         for seed, folds in models.items():
             for macs in folds:

@@ -93,11 +93,13 @@ def _multiplier(
     rule: tuple[int, int, int, bool, int], a: tuple[int, bool], b: tuple[int, bool]
 ) -> tuple[int, int]:
     wide, narrow, part, signed_only, least = rule
+    if a[0] + b[0] < least:
+        return 0, 0
     if a[1] != b[1]:  # Amaranth makes both signed
         a, b = ((n + (not s), True) for n, s in (a, b))
     if a[0] < b[0]:
         a, b = b, a
-    if min(a[0], b[0]) < 2 or a[0] + b[0] < least:
+    if min(a[0], b[0]) < 2:
         return 0, 0
     if signed_only and not a[1]:
         a, b = (a[0] + 1, True), (b[0] + 1, True)
