@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from dataclasses import dataclass
 
+from hwgen.deploy.board import boards
 from hwgen.errors import ConfigError
 from hwgen.synth.targets import target_named
 
@@ -50,23 +51,15 @@ DEVICES = {
     "xcku5p": Device("xcup", 216960, 433920, 1824, 960, XCUP),
     "xck26": Device("xcup", 117120, 234240, 1248, 288, K26),
 }
-BOARDS = {
-    "ulx3s-85f": "85k",
-    "ulx3s-12f": "12k",
-    "icebreaker": "up5k",
-    "tang-nano-20k": "gw2a-18",
-    "tang-nano-9k": "gw1n-9",
-    "arty-a7-35t": "xc7a35t",
-    "arty-a7-100t": "xc7a100t",
-    "pynq-z2": "xc7z020",
-    "ultra96-v2": "xczu3eg",
-    "kv260": "xck26",
-}
 
 
 def device_named(name: str, target: str) -> Device:
     """The chip, or that of a board, of a target's family; raises `ConfigError`."""
-    known = {**DEVICES, **{board: DEVICES[chip] for board, chip in BOARDS.items()}}
+    of_boards = {
+        board.name: Device(board.family, **board.resources, source=f"boards/{board.name}.toml")
+        for board in boards().values()
+    }
+    known = {**DEVICES, **of_boards}
     family = target_named(target).name
     there = [n for n, d in known.items() if d.target == family]
     if name not in known:

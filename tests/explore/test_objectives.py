@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hwgen.cost.figures import Figures
+from hwgen.deploy.board import boards
 from hwgen.errors import ConfigError, InputError
-from hwgen.explore.devices import BOARDS, DEVICES, device_named
+from hwgen.explore.devices import DEVICES, device_named
 from hwgen.explore.objectives import Constraint, metric_named, objectives, score
 from hwgen.explore.pareto import front, spread
 from hwgen.synth.targets import TARGETS
@@ -70,7 +71,10 @@ def test_bad_constraints(text: str, says: str) -> None:
 def test_devices_are_those_of_targets() -> None:
     placeable = {name for target in TARGETS.values() for name in target.devices}
     assert placeable <= set(DEVICES)
-    assert set(BOARDS.values()) <= set(DEVICES)
+    for board in boards().values():
+        assert device_named(board.name, board.family).lut == board.resources["lut"]
+        chip = DEVICES.get(board.device or board.part.split("-")[0].lower())
+        assert chip is None or chip.dsp == board.resources["dsp"]
     for name, device in DEVICES.items():
         assert device_named(name, device.target) is device
         assert name in TARGETS[device.target].devices or not TARGETS[device.target].tool
