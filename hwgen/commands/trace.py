@@ -61,7 +61,7 @@ def trace(
     print(f"{found.samples} samples; the model by {found.reference}")
     sides = [("the model", False)]
     if found.real:
-        sides.append(("the float model, which is the model without quantizers,", True))
+        sides.append(("the float model (the model without quantizers)", True))
     for against, real in sides:
         first = found.first(threshold, real)
         where = "nowhere" if first is None else f"first in {first.node} ({first.tensor})"
