@@ -72,6 +72,7 @@ FAMILIES = {
     "nexus": (28, 1.0, 18 + 18),
     "xc7": (28, 1.0, 25 + 18),
     "xcup": (16, 0.85, 27 + 18),
+    "cyclonev": (28, 1.1, 18 + 18),
 }
 SOURCE = (
     "energies of Shang FPGA'02, VTR 45 nm and Shum ISLPED'11 scaled to {size} nm, {volts} V; "

@@ -25,7 +25,7 @@ from hwgen.errors import ConfigError
 from hwgen.ir import Form, Graph, Linear, Node, Requantize, Thresholds, Window
 
 ALIASES = {"xilinx": "xcup"}
-UNCALIBRATED = ("ice40", "gowin", "nexus", "xc7")
+UNCALIBRATED = ("ice40", "gowin", "nexus", "xc7", "cyclonev")
 FILE = "coefficients.json"
 ROMS = ("rom", "rom_bits")
 WEIGHTS = "weight memory"
