@@ -376,12 +376,18 @@ def imported(
         formats = seen_formats(proto, graph, calibrate, resolved.shapes) | dict(resolved.formats)
         resolved = replace(resolved, formats=formats)
         graph = load(proto, resolved.shapes, resolved.name, resolved.fixed)
-    resolved.check_nodes(
+    check_nodes(resolved, proto, graph)
+    return proto, graph, resolved
+
+
+def check_nodes(config: Config, proto: onnx.ModelProto, graph: Graph) -> None:
+    """Raise `ConfigError` for settings of nodes that a model, or its graph before any pass, has
+    not."""
+    config.check_nodes(
         (n.name for n in graph.nodes),
         (n.name for n in proto.graph.node),
         (n.name for n in graph.nodes if isinstance(n, Linear | Pool | Product | Attention)),
     )
-    return proto, graph, resolved
 
 
 def converted(proto: onnx.ModelProto, config: Config, calibrate: Arrays | None) -> onnx.ModelProto:

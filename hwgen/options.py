@@ -11,6 +11,7 @@ import typer
 from hwgen.errors import ConfigError
 
 NUMBER = re.compile("[0-9]{1,9}")
+WORDS = ("arith", "memory")  # keys of nodes whose values are no numbers
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL.onnx")]
 Source = Annotated[Path, typer.Argument(metavar="MODEL.onnx|DIR")]
@@ -99,13 +100,13 @@ def overrides_of(options: list[str] | None) -> dict[str, dict[str, int | str]]:
     for option in options or []:
         target, _, value = option.rpartition("=")
         node, _, key = target.rpartition(".")
-        text = key in ("arith", "memory") and value
+        text = key in WORDS and value
         if not node or not (text or NUMBER.fullmatch(value)):
             wrong = (
                 "it names no node"
                 if value and not node
                 else f"{key} must be a positive integer, not {value!r}"
-                if value and key and key not in ("arith", "memory")
+                if value and key and key not in WORDS
                 else "it has no value"
             )
             raise ConfigError(f"--set {option}: {wrong}; write it as NODE.pe=4 or NODE.arith=int8")

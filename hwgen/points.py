@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hwgen.config import Config
-from hwgen.design import Design, imported
+from hwgen.design import Design, check_nodes, imported
 from hwgen.errors import ConfigError
 from hwgen.passes.pipeline import lower
 
@@ -53,8 +53,7 @@ class Points:
         in float are those of these points, whatever it says."""
         own = self._config
         config = replace(config.converted(), name=own.name, formats=own.formats)
-        names = [node.name for node in self._graph.nodes]
-        config.check_nodes(names, (node.name for node in self._proto.graph.node))
+        check_nodes(config, self._proto, self._graph)
         graph = self._graph.copy()
         lower(graph, config)
         return Design(self._proto, graph, config)

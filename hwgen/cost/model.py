@@ -19,13 +19,12 @@ from hwgen.cost.classes import CLASSES, GLUE, class_of
 from hwgen.cost.features import parts_of, ports_of
 from hwgen.cost.figures import Figures, total
 from hwgen.cost.parts import Parts
-from hwgen.cost.technology import TECHNOLOGIES
+from hwgen.cost.technology import ALIASES, TECHNOLOGIES
 from hwgen.cost.timing import timing
 from hwgen.errors import ConfigError
 from hwgen.ir import Form, Graph, Linear, Node, Requantize, Thresholds, Window
 
-ALIASES = {"xilinx": "xcup"}
-UNCALIBRATED = ("ice40", "gowin", "nexus", "xc7", "cyclonev")
+UNCALIBRATED = tuple(family for family in fpga.FAMILIES if family not in TECHNOLOGIES)
 FILE = "coefficients.json"
 ROMS = ("rom", "rom_bits")
 WEIGHTS = "weight memory"

@@ -184,3 +184,4 @@ XCUP = Technology(
 )
 ASIC = Technology("asic", None, (), (), 4)
 TECHNOLOGIES = {t.name: t for t in (ECP5, XCUP, ASIC)}
+ALIASES = {"xilinx": "xcup"}  # other names of targets

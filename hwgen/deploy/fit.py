@@ -6,13 +6,13 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
+from hwgen.cost.classes import GLUE
 from hwgen.deploy.board import Board
 from hwgen.deploy.project import Project, project
 from hwgen.design import Design, compile
 from hwgen.errors import ConfigError
 from hwgen.synth import DoesNotFitError, Options, Progress, quiet, yosys
 from hwgen.synth.modules import split
-from hwgen.synth.run import GLUE
 
 KINDS = ("lut", "ff", "dsp", "bram")
 # Of a board's resources that a search fills: the router needs room.

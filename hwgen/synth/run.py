@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from hwgen.cost.classes import GLUE
 from hwgen.cost.figures import Figures, total
 from hwgen.errors import ConfigError
 from hwgen.synth import yosys
@@ -15,7 +16,6 @@ from hwgen.synth.place import DoesNotFitError, place, tool_version
 from hwgen.synth.targets import GATES, Target, target_named
 from hwgen.synth.yosys import Cells, Flow, Progress, quiet
 
-GLUE = "(glue)"  # what joins the units
 # Picoseconds that ABC maps a unit's paths for, at most. Without, it spends lookup tables to make
 # every path as short as can be; in a flat design only the slowest path is worth that.
 RELAXED = "scratchpad -set abc9.D 10000"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
+from hwgen.cost.technology import ALIASES
 from hwgen.errors import ConfigError
 
 
@@ -162,7 +163,6 @@ CYCLONEV = Target(
     units=("multiplier of up to 18x18", "M10K of 10 Kib"),
 )
 TARGETS = {t.name: t for t in (ECP5, ICE40, GOWIN, NEXUS, XC7, XCUP, CYCLONEV)}
-ALIASES = {"xilinx": "xcup"}
 GATES = "asic"  # the target that takes a cell library
 
 

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 
 import pytest
+import ray
 
 from hwgen.errors import ConfigError
 from hwgen.explore import explore
@@ -19,7 +20,6 @@ SETTINGS = {
     "health_check_period_ms": "500",
     "health_check_failure_threshold": "4",
 }
-ray = pytest.importorskip("ray")
 
 
 def test_no_cluster(tmp_path: Path) -> None:
