@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hwgen.cost.timing import Process, reached, timing
+from hwgen.cost.timing import Process, indices, one_by_one, ordinals, reached, timing
 from hwgen.ir import Graph, Window
 
 
@@ -16,6 +16,7 @@ class Schedule:
     """When words come, in cycles from the first word of a sample into the network."""
 
     interval: int
+    firings: dict[str, int]  # node -> those of the process that makes its words
     words: dict[str, np.ndarray]  # tensor -> when each word is there
     taken: dict[tuple[str, str], np.ndarray]  # (node, tensor) -> when the node takes each word
     rows: dict[str, tuple[np.ndarray, np.ndarray]]  # window -> when rows are begun and free again
@@ -41,11 +42,12 @@ def schedule(graph: Graph, paced: bool) -> Schedule:
     """
     chains = {node.name: timing(node, graph) for node in graph.nodes}
     period = _interval(graph, chains.values())
-    found = Schedule(period, {}, {}, {})
+    firings = {name: chain[-1].firings for name, chain in chains.items()}
+    found = Schedule(period, firings, {}, {}, {})
     for port in graph.inputs:
         count = graph.tensors[port.tensor].words
-        steps = np.arange(count)
-        found.words[port.tensor] = steps * period // count if paced else steps
+        free = indices(count)
+        found.words[port.tensor] = free * period // count if paced else free
         if port.ends:
             found.words[port.ends] = found.words[port.tensor][-1:]
     for node in graph.nodes:
@@ -82,15 +84,16 @@ def _fire(process: Process, inputs: list[np.ndarray], period: int, paced: bool) 
     """When each firing takes place."""
     came = [_came(process.needed(k), words) for k, words in enumerate(inputs)]
     ready = came[0] if len(came) == 1 else np.max(came, axis=0)
-    steps = np.arange(process.firings)
     if paced and process.paced:
-        even = steps * period // process.firings
+        even = indices(process.firings) * period // process.firings
         return even + np.max(ready - even)
     return _in_turn(ready)
 
 
 def _came(needs: np.ndarray, words: np.ndarray) -> np.ndarray:
     """When the words that each firing needs have come."""
+    if len(needs) == len(words) and one_by_one(needs):
+        return words
     if needs[0]:
         return words[needs - 1]
     return np.where(needs > 0, words[needs - 1], 0)
@@ -98,15 +101,15 @@ def _came(needs: np.ndarray, words: np.ndarray) -> np.ndarray:
 
 def _in_turn(times: np.ndarray) -> np.ndarray:
     """The earliest cycles, one after another, that are not before `times`."""
-    steps = np.arange(len(times))
-    return np.maximum.accumulate(times - steps) + steps
+    turns = indices(len(times))
+    return np.maximum.accumulate(times - turns) + turns
 
 
 def _freed(writer: Process, reader: Process, fired: np.ndarray, period: int) -> np.ndarray:
     """From when on there is room for each word that a process stores: the process that reads them
     has done with what lay there, in the steady state."""
     count = int(writer.makes[-1])
-    behind = np.searchsorted(reader.needed(writer.place), np.arange(1, count + 1), side="right")
+    behind = np.searchsorted(reader.needed(writer.place), ordinals(count), side="right")
     sample, item = np.divmod(np.append(0, writer.makes[:-1]) - writer.room, count)
     return fired[behind - 1][item] + sample * period
 
@@ -117,7 +120,7 @@ def _rows(node: Window, written: np.ndarray, read: np.ndarray) -> tuple[np.ndarr
     begun = written[:: len(written) // height]
     ends = read.reshape(node.output_image[0], -1)[:, -1] + 3
     freed = np.cumsum([after for _, after in node.row_schedule])
-    return begun, ends[np.searchsorted(freed, np.arange(height), side="right")]
+    return begun, ends[np.searchsorted(freed, indices(height), side="right")]
 
 
 def most_held(begun: np.ndarray, freed: np.ndarray, period: int) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -79,20 +80,44 @@ class Process:
         return reached(self.makes)
 
 
+def indices(count: int) -> np.ndarray:
+    """0, 1... count - 1, of an array that all share: it can't be written."""
+    return _numbers(count.bit_length())[:count]
+
+
+def ordinals(count: int) -> np.ndarray:
+    """1, 2... count, of the same array."""
+    return _numbers(count.bit_length())[1 : count + 1]
+
+
+@cache
+def _numbers(bits: int) -> np.ndarray:
+    numbers = np.arange(1 << bits)
+    numbers.flags.writeable = False
+    return numbers
+
+
+def one_by_one(counts: np.ndarray) -> bool:
+    """Whether `counts` counts one thing more each time."""
+    return counts[-1] == len(counts) and np.array_equal(counts, ordinals(len(counts)))
+
+
 def reached(counts: np.ndarray) -> np.ndarray:
     """For each of the things that `counts` counts, which never falls, where it is first counted."""
-    return np.repeat(np.arange(len(counts)), np.diff(counts, prepend=0))
+    if one_by_one(counts):
+        return indices(len(counts))
+    return np.searchsorted(counts, ordinals(int(counts[-1])))
 
 
-def _each(words: int, latency: int, steps: int = 1, paced: bool = True) -> list[Process]:
-    """A word in, a word out, every `steps` cycles."""
-    done = np.arange(words * steps) // steps + 1
+def _each(words: int, latency: int, pace: int = 1, paced: bool = True) -> list[Process]:
+    """A word in, a word out, every `pace` cycles."""
+    done = ordinals(words) if pace == 1 else indices(words * pace) // pace + 1
     return [Process(done, done, latency, paced)]
 
 
 def _every(words: int, group: int, latency: int) -> list[Process]:
     """A word out for the last of every `group` words in."""
-    count = np.arange(1, words + 1)
+    count = ordinals(words)
     return [Process(count, count // group, latency)]
 
 
@@ -100,14 +125,14 @@ def _window(node: Window, x: Tensor, y: Tensor) -> list[Process]:
     """The writer makes image rows, the reader needs them."""
     height = node.image[0]
     row_words = x.words // height
-    written = np.arange(1, x.words + 1)
+    written = ordinals(x.words)
     out_rows, _ = node.output_image
     per_row = y.words // out_rows
     needed, freed = [], 0
     for held, after in node.row_schedule:
         needed.append(freed + held)
         freed += after
-    made = np.arange(1, y.words + 1)
+    made = ordinals(y.words)
     return [
         Process(written, written // row_words, 1, paced=False),
         Process(np.repeat(needed, per_row), made, 3),
@@ -128,7 +153,7 @@ def _pool(_node: Pool, x: Tensor, y: Tensor) -> list[Process]:
 
 
 def _reduce(_node: Reduce, x: Tensor, y: Tensor) -> list[Process]:
-    count = np.arange(1, x.words + 1)
+    count = ordinals(x.words)
     return [Process(count, np.maximum(count - (x.words - y.words), 0), 1)]
 
 
@@ -142,7 +167,7 @@ def _add(node: Add, x: Tensor, _b: Tensor, _y: Tensor) -> list[Process]:
 
 def _reorder(node: Reorder, x: Tensor, y: Tensor) -> list[Process]:
     """Blocks are stored in two banks."""
-    written, read = np.arange(1, x.words + 1), np.arange(1, y.words + 1)
+    written, read = ordinals(x.words), ordinals(y.words)
     size, moved = x.words // node.blocks, y.words // node.blocks
     return [
         Process(written, written // size, 1, paced=False, place=0, room=2),
@@ -154,10 +179,10 @@ def _block_quantize(node: BlockQuantize, x: Tensor, _y: Tensor) -> list[Process]
     """Words come, and leave when their block's last word has come."""
     per_row = x.words_per_row
     per_block = min(per_row, -(-node.block.size // x.lanes))
-    place = np.arange(x.words) % per_row
+    place = indices(x.words) % per_row
     ends = (place % per_block == per_block - 1) | (place == per_row - 1)
     blocks = np.cumsum(ends)
-    words = np.arange(1, x.words + 1)
+    words = ordinals(x.words)
     return [
         Process(words, blocks, 0, paced=False),
         Process(blocks - ends + 1, words, 7),
@@ -168,7 +193,7 @@ def _held(x: Tensor, *latencies: int) -> list[Process]:
     """Rows that wait, as often as there are latencies but one, until something is known of them:
     the latency from a row's last word to its first one behind the queue."""
     *waits, behind = latencies
-    words = np.arange(1, x.words + 1)
+    words = ordinals(x.words)
     whole, begun = words // x.words_per_row, (words - 1) // x.words_per_row + 1
     needs = [words, *[begun] * len(waits)]
     firsts = [Process(n, whole, k, paced=False) for n, k in zip(needs, waits, strict=False)]
@@ -197,11 +222,11 @@ def _concat(node: Concat, *tensors: Tensor) -> list[Process]:
     turn = np.repeat(np.arange(len(node.turn)), np.array(node.turn) // y.lanes)
     source = np.tile(turn, y.words // turn.size)
     needs = np.array([np.cumsum(source == k) for k in range(len(node.turn))])
-    return [Process(needs, np.arange(1, y.words + 1), 0)]
+    return [Process(needs, ordinals(y.words), 0)]
 
 
 def _embed(_node: Embed | Positions, _x: Tensor, y: Tensor) -> list[Process]:
-    words = np.arange(y.words)
+    words = indices(y.words)
     return [Process(words // y.words_per_row + 1, words + 1, 3)]
 
 
@@ -209,7 +234,7 @@ def _product(node: Product, x: Tensor, b: Tensor, y: Tensor) -> list[Process]:
     """The second input is stored in two banks; the first one's words go through in the first of a
     row's passes."""
     passes = y.words_per_row
-    written, read = (np.arange(1, n + 1) for n in (b.words, x.words * passes))
+    written, read = (ordinals(n) for n in (b.words, x.words * passes))
     rows, place = np.divmod(read - 1, passes * x.words_per_row)
     taken = rows * x.words_per_row + np.minimum(place + 1, x.words_per_row)
     batch = rows // (x.rows // node.batches) + 1
@@ -224,7 +249,7 @@ def _product(node: Product, x: Tensor, b: Tensor, y: Tensor) -> list[Process]:
 def _rotate(node: Rotate, x: Tensor, *_: Tensor) -> list[Process]:
     """Rows are stored in two banks; a row's last word is read when it is known whether the row is
     the last of its sequence."""
-    words = np.arange(1, x.words + 1)
+    words = ordinals(x.words)
     needs = (words - 1) // x.words_per_row + 1
     if node.stateful:
         needs = np.array([needs, words // x.words_per_row])
@@ -235,7 +260,7 @@ def _rotate(node: Rotate, x: Tensor, *_: Tensor) -> list[Process]:
 
 
 def _select(node: Select, x: Tensor, _y: Tensor) -> list[Process]:
-    words = np.arange(x.words)
+    words = indices(x.words)
     place = words % x.words_per_row
     inside = (place >= node.low // x.lanes) & (place <= (node.high - 1) // x.lanes)
     return [Process(words + 1, np.cumsum(inside), 0, paced=False)]
@@ -250,7 +275,7 @@ def _resize(_node: Resize, x: Tensor, y: Tensor) -> list[Process]:
     rows = wide.lanes <= wide.channels
     group = narrow.words_per_row if rows else narrow.words
     ratio = -(-wide.lanes // narrow.lanes)
-    count = np.arange(narrow.words)
+    count = indices(narrow.words)
     place = count % group
     parts = -(-group // ratio)
     if wide is y:
@@ -269,7 +294,7 @@ def _attention(node: Attention, *tensors: Tensor) -> list[Process]:
     visits = np.zeros((3, ends[-1]), dtype=np.int64)
     visits[:2, ends - counts] = computes, loads
     visits[2, ends - 1] = computes
-    step = np.arange(1, steps + 1)
+    step = ordinals(steps)
 
     def taken(column: int, words: int) -> np.ndarray:
         flags = visits[column]

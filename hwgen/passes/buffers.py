@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 from hwgen.cost.schedule import Schedule, most_held, schedule
-from hwgen.cost.timing import timing
 from hwgen.ir import Graph, Node, OutputPort, Queue, Window
 
 # A word may wait this long in its producer's output register: rounding of evenly spaced firings.
@@ -39,9 +38,8 @@ def buffers(graph: Graph) -> None:
                 tensor = queued
             inputs.append(tensor)
         node = replace(node, inputs=tuple(inputs))
-        firings = timing(node, graph)[-1].firings
         halted = [] if isinstance(node, Window | Queue) else [busy.get(t, 0) for t in inputs]
-        busy |= dict.fromkeys(node.outputs, max([firings, *halted]))
+        busy |= dict.fromkeys(node.outputs, max([plan.firings[node.name], *halted]))
         if isinstance(node, Window):
             held = most_held(*plan.rows[node.name], plan.interval)
             least = max(rows for rows, _ in node.row_schedule)
