@@ -14,7 +14,7 @@ from rich.table import Table
 from hwgen.cost.figures import Figures
 
 WHAT = "{task.description}"
-WIDTH = 160  # where the output is no terminal
+WIDTH = 10_000  # where the output is no terminal: nothing is cut
 # Columns of a table of figures: title, field, decimals.
 COLUMNS = (
     ("LUT", "lut", 0),

@@ -25,7 +25,8 @@ LAYERS = (
     ("energy",),
     ("design", "doctor", "samples", "host"),
     ("trace", "terminal", "options", "points", "deploy"),
-    ("report", "explore"),
+    ("explore",),
+    ("report",),
     ("commands",),
     ("cli",),
 )

@@ -30,11 +30,13 @@ def boards() -> None:
     from rich.table import Table
 
     from hwgen.deploy import boards as known
+    from hwgen.synth.targets import target_named
     from hwgen.terminal import console
 
     table = Table("board", "device", "LUT", "FF", "DSP", "BRAM", "clock MHz", "link", "toolchain")
     for board in known().values():
-        kinds = (f"{board.resources[kind]:,}" for kind in ("lut", "ff", "dsp", "bram"))
+        kinds = [f"{board.resources[kind]:,}" for kind in ("lut", "ff", "dsp", "bram")]
+        kinds[-1] += f" of {target_named(board.family).units[1].rpartition(' of ')[2]}"
         tools = f"{board.toolchain} (pip)" if board.open else board.toolchain
         table.add_row(board.name, board.part, *kinds, f"{board.clock.core:g}", board.link, tools)
     console().print(table)

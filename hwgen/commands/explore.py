@@ -156,11 +156,13 @@ def _table(found: Exploration) -> tuple[dict, Table]:
     table = Table("", *map(escape, varied))
     for name in found.about["objectives"]:
         table.add_column(name, justify="right")
-    table.add_column("verified")
-    for number, record in enumerate(found.front, 1):
+    verdicts = [_verdict(record) for record in found.front]
+    if any(verdicts):
+        table.add_column("verified")
+    for number, (record, verdict) in enumerate(zip(found.front, verdicts, strict=True), 1):
         cells = [escape(str(record["point"][name])) for name in varied]
         cells += [_cell(record, name) for name in found.about["objectives"]]
-        table.add_row(str(number), *cells, _verdict(record))
+        table.add_row(str(number), *cells, *[verdict] * any(verdicts))
     return fixed if len(points) > 1 else {}, table if len(points) > 1 else _single(found)
 
 
@@ -175,7 +177,8 @@ def _single(found: Exploration) -> Table:
         table.add_row(escape(name), escape(str(value)))
     for name in found.about["objectives"]:
         table.add_row(name, _cell(record, name))
-    table.add_row("verified", _verdict(record))
+    if verdict := _verdict(record):
+        table.add_row("verified", verdict)
     return table
 
 

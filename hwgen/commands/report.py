@@ -61,6 +61,9 @@ def report(
         data = _design(design_of(source, *options), inputs, limit, target, liberty, level)
     write_file(output, page(data).encode())
     print(f"{output}: {data['kind']} {data['title']}")
+    if "points" in data:
+        best = sum(point["pareto"] for point in data["points"])
+        print(f"{len(data['points'])} points, {best} on the front")
     for remark in data.get("remarks", ()):
         print(remark)
 

@@ -157,7 +157,7 @@ def read_liberty(path: str | Path) -> Library:
         group = parse(path.read_text(errors="replace"))
         return _Reader(path, group).library()
     except OSError as error:
-        raise ConfigError(f"can't read {path}: {error.strerror}") from error
+        raise ConfigError(f"can't read the cell library {path}: {error.strerror}") from error
     except (ValueError, IndexError) as error:
         raise ConfigError(f"{path} is no liberty file, or it is damaged: {error}") from error
 

@@ -8,6 +8,7 @@ from importlib import metadata
 from pathlib import Path
 
 from hwgen.errors import ModelError
+from hwgen.explore.pareto import front
 
 POINTS, ABOUT = "points.jsonl", "exploration.json"
 DIRECTIONS = {"max": -1.0, "min": 1.0}
@@ -33,10 +34,9 @@ def exploration_data(folder: str | Path) -> dict:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(f"{folder} is no exploration, or it is damaged: {error!r}") from error
     feasible = [p for p in shown if p["feasible"] and None not in p["objectives"].values()]
-    for point in shown:
-        point["pareto"] = point in feasible and not any(
-            _better(other["objectives"], point["objectives"], goals) for other in feasible
-        )
+    values = [[sign * p["objectives"][name] for name, sign in goals.items()] for p in feasible]
+    for k in front(values):
+        feasible[k]["pareto"] = True
     return {
         "kind": "exploration",
         "title": title,
@@ -56,12 +56,7 @@ def _point(number: int, point: Mapping, goals: Mapping[str, float]) -> dict:
         "point": dict(point["point"]),
         "objectives": objectives,
         "feasible": bool(point.get("feasible", True)),
+        "pareto": False,
         "figures": point.get("figures"),
         "verified": point.get("verified"),
     }
-
-
-def _better(a: Mapping, b: Mapping, goals: Mapping[str, float]) -> bool:
-    """Whether a is no worse than b in anything, and better in something."""
-    pairs = [(a[name] * sign, b[name] * sign) for name, sign in goals.items()]
-    return all(x <= y for x, y in pairs) and any(x < y for x, y in pairs)

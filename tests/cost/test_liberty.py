@@ -126,7 +126,7 @@ def test_bad_library(case: str, tmp_path: Path) -> None:
 
 
 def test_missing_library(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"can't read .*none.lib: No such file"):
+    with pytest.raises(ConfigError, match=r"can't read the cell library .*none.lib: No such file"):
         read_liberty(tmp_path / "none.lib")
 
 

@@ -164,7 +164,7 @@ def test_gates() -> None:
         (Options("asic", liberty=TINY, delay=0), ConfigError, "delay must be .* not 0"),
         (Options("ecp5", delay=1), ConfigError, "are for the target asic, not ecp5"),
         (Options("ecp5", limit=1), ConfigError, "give --place too"),
-        (Options("asic", liberty="no.lib"), ConfigError, "can't read no.lib"),
+        (Options("asic", liberty="no.lib"), ConfigError, "can't read the cell library no.lib"),
         (Options("asic", liberty=__file__), ConfigError, "no liberty file"),
     ],
 )

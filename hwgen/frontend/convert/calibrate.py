@@ -34,10 +34,10 @@ def samples(
     names = input_names(model)
     if not isinstance(arrays, Mapping):
         if len(names) != 1:
-            raise InputError(f"calibrate must be a dict of arrays for the inputs {names}")
+            raise InputError(f"calibration data must be a dict of arrays for the inputs {names}")
         arrays = {names[0]: arrays}
     if missing := [n for n in names if n not in arrays]:
-        raise InputError(f"calibrate has no array for input {', '.join(missing)}")
+        raise InputError(f"calibration has no array for input {', '.join(missing)}")
     values = {v.name: v for v in model.graph.input}
     feeds: dict[str, np.ndarray] = {}
     for name in names:
@@ -46,13 +46,13 @@ def samples(
         array = np.asarray(arrays[name])
         if array.ndim < 1 or array.shape[1:] not in (size, size[1:]) or not len(array):
             raise InputError(
-                f"calibrate: input {name!r} must have shape (samples, "
+                f"calibration data: input {name!r} must have shape (samples, "
                 f"{', '.join(map(str, size[1:]))}), not {array.shape}"
             )
         feeds[name] = array.reshape(-1, *size).astype(dtype)
     counts = {len(a) for a in feeds.values()}
     if len(counts) > 1:
-        raise InputError(f"calibrate has different numbers of samples: {sorted(counts)}")
+        raise InputError(f"calibration has different numbers of samples: {sorted(counts)}")
     count = counts.pop()
     chosen = np.unique(np.linspace(0, count - 1, min(count, SAMPLES)).astype(int))
     return [{name: a[k] for name, a in feeds.items()} for k in chosen]
