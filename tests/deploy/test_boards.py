@@ -201,7 +201,8 @@ def test_block_files(design: Design) -> None:
     files = project_files(work)
     there = {port.split("[")[0] for port in ports(files["block.v"], f"{work.name}_block")}
     assert {"aclk", "aresetn", "s_axi_awaddr", "s_axis_tdata", "m_axis_tlast"} <= there
-    yaml = pytest.importorskip("yaml")
+    import yaml
+
     core = yaml.safe_load(files[f"{work.name}.core"].removeprefix("CAPI=2:"))
     assert core["targets"]["default"]["toplevel"] == f"{work.name}_block"
     assert core["targets"]["default"]["filesets"] == ["rtl"]
