@@ -21,9 +21,11 @@ from hwgen.synth import DoesNotFitError
 from hwgen.synth.place import Placed
 from hwgen.synth.yosys import Cells
 from tests.command import fails, succeeds
+from tests.conftest import SHIPPED, model_files
 from tests.small import good, write
 
 ICEBREAKER = board_named("icebreaker")
+MLP = [p for p in model_files() if p.stem.startswith("d01_")] or [SHIPPED / "digits_mlp.onnx"]
 
 
 @pytest.mark.synth
@@ -44,6 +46,23 @@ def test_icebreaker(tmp_path: Path) -> None:
     assert Design.load(folder).predicted.interval == 60
     succeeds(*common, "--cycles", 60)
     assert (folder / "model_board.bin").read_bytes() == data
+
+
+@pytest.mark.synth
+@pytest.mark.parametrize("path", MLP, ids=lambda path: path.stem)
+def test_ulx3s(path: Path, tmp_path: Path) -> None:
+    """The smallest of the larger models where they are, or the shipped one."""
+    folder = tmp_path / "ulx3s"
+    shown = succeeds("deploy", path, "--board", "ulx3s-12f", "-o", folder, "--cycles", 2048)
+    assert "2,048 cycles per inference: 24,414 per second" in shown
+    (bitstream,) = folder.glob("*.bit")
+    data = bitstream.read_bytes()
+    assert b"Part: LFE5U-12F" in data[:200]
+    assert b"\xbd\xb3" in data[:300]  # the preamble of an ECP5's bitstream (Lattice FPGA-TN-02039)
+    assert len(data) > 100_000
+    summary = json.loads((folder / "manifest.json").read_text())["board"]["summary"]
+    assert summary["reached"] > 50
+    assert Design.load(folder).predicted.interval == 2048
 
 
 def built(fmax: Callable[[Project], float]) -> Callable:
