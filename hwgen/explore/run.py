@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -137,17 +138,19 @@ def explore(
     chosen = _chosen(store.records, ways, verify)
     configs = [task.bound.config(base, record["point"]) for record in chosen]
     store.configurations([c.dump() for c in configs])
-    for number, (record, settings) in enumerate(zip(chosen[:verify], configs, strict=False), 1):
+    few = {key: array[:samples] for key, array in arrays.items()}
+    best = list(zip(chosen[:verify], configs, strict=False))
+    for number, (record, settings) in enumerate(best, 1):
         if record["verified"] is None:
-
-            def step(what: str, done: int, total: int, number: int = number) -> None:
-                progress(f"verifying {number} of {min(verify, len(chosen))}: {what}", done, total)
-
-            few = {key: array[:samples] for key, array in arrays.items()}
+            step = partial(_verifying, progress, f"verifying {number} of {len(best)}")
             design = evaluator.design(settings)
             record["verified"] = verified(design, few, target, liberty, jobs, step)
             store.rewrite()
     return Exploration(store.folder, about, store.records, chosen)
+
+
+def _verifying(progress: Progress, which: str, what: str, done: int, total: int) -> None:
+    progress(f"{which}: {what}", done, total)
 
 
 def _search(
