@@ -11,6 +11,7 @@ from hwgen.deploy.board import Board
 from hwgen.deploy.project import Project, project
 from hwgen.design import Design, compile
 from hwgen.errors import ConfigError
+from hwgen.points import Points
 from hwgen.synth import DoesNotFitError, Options, Progress, quiet, yosys
 from hwgen.synth.modules import split
 
@@ -18,6 +19,9 @@ KINDS = ("lut", "ff", "dsp", "bram")
 # Of a board's resources that a search fills: the router needs room.
 FILLED = {"lut": 0.8, "ff": 0.9, "dsp": 1.0, "bram": 1.0}
 CLOSE = 1.15  # where a search ends: the ratio of cycles that fit to those that do not
+UNSURE = ("lut", "ff")  # of which the cost model may be off by ERROR
+ERROR = 0.25
+NEAR = 1.05  # where a search by the cost model ends
 SLOWEST = 1 << 40  # cycles that any design keeps
 
 
@@ -66,13 +70,14 @@ def fill(
     baud: int | None = None,
     progress: Progress = quiet,
 ) -> Design:
-    """The fastest folding of a model that fits a board, by synthesis of some of them.
+    """The fastest folding of a model that fits a board, by synthesis of some of them; of families
+    that the cost model knows, near where it says so.
 
     Raises `DoesNotFitError` where even the smallest is too large.
     """
     best = refolded(design, SLOWEST)
     used = uses(project(best, board, mhz, baud), progress)
-    slow, fast = best.predicted.interval, 1
+    slow = best.predicted.interval
     if over := excess(used, board):
         raise too_large(
             board,
@@ -80,8 +85,11 @@ def fill(
             f"the smallest folding was tried, {slow:,} cycles per {best.sample}: choose a larger "
             "board, or narrower formats with --arith",
         )
+    first, fast = _between(best, board, used)
     while slow > fast * CLOSE:
         middle = max(math.isqrt(slow * fast), fast + 1)
+        if fast < first < slow:
+            first, middle = 0, first
         progress(f"{middle:,} cycles", 0, 0)
         try:
             trial = refolded(design, middle)
@@ -96,3 +104,33 @@ def fill(
         else:
             best, slow = trial, trial.predicted.interval
     return best
+
+
+def _between(smallest: Design, board: Board, used: Mapping[str, int]) -> tuple[int, int]:
+    """By the cost model, cycles at which a design should fit a board, and those at which it should
+    not, each with room for the model's error; `used`: what the smallest takes. Without a model
+    nothing is known: (0, 1)."""
+    try:
+        model = smallest.estimate(board.family)
+    except ConfigError:
+        return 0, 1
+    beside = {kind: used[kind] - getattr(model, kind) for kind in KINDS}
+    points = Points(smallest.model, replace(smallest.config, cycles=None, macs=None))
+
+    def fits(cycles: int, room: float) -> bool:
+        try:
+            figures = points.design(cycles).estimate(board.family)
+        except ConfigError:  # there is none so fast
+            return False
+        found = {kind: round(beside[kind] + getattr(figures, kind)) for kind in KINDS}
+        share = {kind: n * room if kind in UNSURE else n for kind, n in FILLED.items()}
+        return not excess(found, board, share)
+
+    def fewest(room: float) -> int:
+        fast, slow = 0, smallest.predicted.interval
+        while slow > fast + 1 and slow > fast * NEAR:
+            middle = max(math.isqrt(slow * fast), fast + 1)
+            fast, slow = (fast, middle) if fits(middle, room) else (middle, slow)
+        return slow if room < 1 else max(1, fast)
+
+    return fewest(1 - ERROR), fewest(1 + ERROR)

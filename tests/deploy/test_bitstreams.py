@@ -135,6 +135,27 @@ def test_fit(monkeypatch: pytest.MonkeyPatch) -> None:
         fit.fill(design, shrunk(lut=50))
 
 
+def test_fit_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Few foldings are synthesized where the cost model knows the family."""
+    tried = []
+
+    def uses(work: Project, _progress=None) -> dict[str, int]:
+        figures = work.design.estimate("ecp5")
+        tried.append(work.design.predicted.interval)
+        found = {"lut": 1.1 * figures.lut + 500, "ff": figures.ff, "dsp": figures.dsp, "bram": 1}
+        return {kind: round(n) for kind, n in found.items()}
+
+    monkeypatch.setattr(fit, "uses", uses)
+    board = replace(board_named("ulx3s-12f"), resources=dict(lut=4_000, ff=9_000, dsp=156, bram=99))
+    design = hwgen.compile(SHIPPED / "digits_mlp.onnx")
+    found = fit.fill(design, board)
+    work = project(found, board)
+    assert uses(work)["lut"] <= 0.8 * 4_000
+    assert len(tried) <= 6
+    faster = fit.refolded(design, round(found.predicted.interval / fit.CLOSE) - 1)
+    assert uses(project(faster, board))["lut"] > 0.8 * 4_000
+
+
 def test_too_large_for_a_vendor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     many = {"lut": 30_000, "ff": 10, "dsp": 100, "bram": 0}
     monkeypatch.setattr(deploy, "uses", lambda *_: many)
