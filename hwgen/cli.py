@@ -192,7 +192,7 @@ def synth(
 ) -> None:
     """Synthesize a design node by node: what it takes of an FPGA, or in gates."""
     from hwgen.synth import GATES, Options
-    from hwgen.terminal import console, facts, figures_table, progress
+    from hwgen.terminal import progress, show
 
     target = target or (GATES if liberty else "ecp5")
     how = (target, device, liberty, delay, whole, place, limit, jobs)
@@ -200,12 +200,7 @@ def synth(
     design = design_of(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
     with progress() as report:
         figures = design.synthesize(*how, progress=report)
-    if json:
-        print(figures.to_json())
-        return
-    console().print(figures_table(figures))
-    for line in facts(figures):
-        print(line)
+    show(figures, json)
 
 
 for command in (estimate, energy, trace, explore, report, compare, boards, deploy, run):

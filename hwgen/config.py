@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
@@ -10,11 +9,10 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from hwgen.errors import ConfigError
+from hwgen.errors import ConfigError, hint, some
 from hwgen.formats import Arithmetic, Fixed, parse, parse_arithmetic
 
 MOST_BITS = 32  # of a multiplier: what the golden model's 64-bit integers hold
-MOST_NAMES = 8  # listed in a message
 SCALES = ("max", "mse")
 MOST_CARRIER_BITS = 16  # of a tensor left in float
 MEMORIES = ("block", "logic")
@@ -187,7 +185,7 @@ class Config:
             if name in self.nodes:
                 raise ConfigError(
                     f"node {name!r} has no hardware of its own, it is folded into others; set one "
-                    f"of {', '.join(folds) or ', '.join(names[:MOST_NAMES])}"
+                    f"of {', '.join(folds) or some(names)}"
                 )
         _known(self.nodes, names, "node ")
 
@@ -254,7 +252,5 @@ def _known(content: Mapping, names: list[str], prefix: str) -> None:
     for key in content:
         if key not in names:
             # A word that is hardly alike is no hint, where all names fit into the message.
-            near = difflib.get_close_matches(str(key), names, 1, 0.4 if len(names) > 6 else 0.5)
-            some = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {some}"
-            raise ConfigError(f"unknown {prefix or 'key '}{key}: {hint}")
+            alike = 0.4 if len(names) > 6 else 0.5
+            raise ConfigError(f"unknown {prefix or 'key '}{key}: {hint(key, names, cutoff=alike)}")

@@ -104,6 +104,16 @@ def facts(figures: Figures) -> Iterator[str]:
     yield f"{figures.level} for {figures.target}: {figures.source}"
 
 
+def show(figures: Figures, as_json: bool, table: Callable = figures_table, *lines: str) -> None:
+    """What a command found: a JSON object, or a table, lines of its own, and the facts."""
+    if as_json:
+        print(figures.to_json())
+        return
+    console().print(table(figures))
+    for line in (*lines, *facts(figures)):
+        print(line)
+
+
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
     """A bar on standard error while something long runs, where that is a terminal; yields what

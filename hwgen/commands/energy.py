@@ -49,7 +49,7 @@ def energy(
     from hwgen.energy import How
     from hwgen.samples import read_arrays
     from hwgen.synth import GATES
-    from hwgen.terminal import console, energy_table, facts, progress
+    from hwgen.terminal import energy_table, progress, show
 
     target = target or (GATES if liberty else "ecp5")
     How(target, device, liberty, delay).check()  # what is wrong with these is said at once
@@ -57,10 +57,4 @@ def energy(
     arrays, _ = read_arrays(inputs, [port.name for port in design.graph.inputs], limit)
     with progress() as report:
         figures = design.energy(arrays, target, liberty, delay, device, progress=report)
-    if json:
-        print(figures.to_json())
-        return
-    console().print(energy_table(figures))
-    print(f"energy: {figures.energy_nj:,.4g} nJ per {design.sample}")
-    for line in facts(figures):
-        print(line)
+    show(figures, json, energy_table, f"energy: {figures.energy_nj:,.4g} nJ per {design.sample}")

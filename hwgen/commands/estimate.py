@@ -35,14 +35,8 @@ def estimate(
 ) -> None:
     """Area, cycles and energy by node without synthesis, and how far they may be off."""
     from hwgen.cost.model import target_named
-    from hwgen.terminal import console, facts, figures_table
+    from hwgen.terminal import show
 
     target_named(target)  # what is wrong with it is said at once
     design = design_of(source, config, cycles, macs, set_, shape, arith, calibrate, stream)
-    figures = design.estimate(target)
-    if json:
-        print(figures.to_json())
-        return
-    console().print(figures_table(figures))
-    for line in facts(figures):
-        print(line)
+    show(design.estimate(target), json)

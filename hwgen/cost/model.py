@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 from math import log2
@@ -21,7 +20,7 @@ from hwgen.cost.figures import Figures, total
 from hwgen.cost.parts import Parts
 from hwgen.cost.technology import ALIASES, TECHNOLOGIES
 from hwgen.cost.timing import timing
-from hwgen.errors import ConfigError
+from hwgen.errors import ConfigError, hint
 from hwgen.ir import Form, Graph, Linear, Node, Requantize, Thresholds, Window
 
 UNCALIBRATED = tuple(family for family in fpga.FAMILIES if family not in TECHNOLOGIES)
@@ -92,9 +91,7 @@ def target_named(target: str) -> str:
             f"{name} is not calibrated: its figures come from synthesis only: hwgen synth; "
             f"estimates are for {', '.join(known)}"
         )
-    near = get_close_matches(name, [*known, *UNCALIBRATED], 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"estimates are for {', '.join(known)}"
-    raise ConfigError(f"unknown target {target!r}: {hint}")
+    raise ConfigError(f"unknown target {target!r}: {hint(name, known, 'estimates are for')}")
 
 
 def group_of(node: Node | None) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from functools import cache
 from importlib import resources
 
-from hwgen.errors import ConfigError
+from hwgen.errors import ConfigError, hint
 
 OPEN = ("nextpnr-ecp5", "nextpnr-ice40", "nextpnr-gowin")  # toolchains that pip installs
 
@@ -85,9 +84,8 @@ def board_named(name: str) -> Board:
     """A board; raises `ConfigError` that names the nearest."""
     found = boards()
     if name not in found:
-        near = get_close_matches(name.lower(), found, 1, 0.3)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(found)}"
-        raise ConfigError(f"unknown board {name!r}: {hint} (hwgen boards lists them)")
+        near = hint(name.lower(), found, cutoff=0.3)
+        raise ConfigError(f"unknown board {name!r}: {near} (hwgen boards lists them)")
     return found[name]
 
 

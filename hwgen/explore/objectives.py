@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +11,7 @@ from importlib import import_module
 import numpy as np
 
 from hwgen.cost.figures import Figures
-from hwgen.errors import ConfigError, InputError
+from hwgen.errors import ConfigError, InputError, hint
 from hwgen.explore.devices import Device, device_named
 from hwgen.samples import accuracy
 
@@ -153,6 +152,4 @@ def metric_named(text: str, folder: str) -> Callable:
 
 def _check_name(name: str, names: Sequence[str], what: str) -> None:
     if name not in names:
-        near = difflib.get_close_matches(name, names, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-        raise ConfigError(f"unknown {what} {name!r}: {hint}")
+        raise ConfigError(f"unknown {what} {name!r}: {hint(name, names)}")

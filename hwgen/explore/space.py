@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -11,7 +10,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from hwgen.config import Config, NodeConfig
-from hwgen.errors import ConfigError
+from hwgen.errors import ConfigError, hint, some
 
 Value = str | int | bool
 Point = dict[str, Value]
@@ -20,7 +19,6 @@ UNSET = "default"  # a choice: the key is not set
 WHOLE = ("arith", "cycles", "macs", "requant_bits", "scale", "per_channel")
 TABLES = ("lanes", "nodes", "groups")
 NODE_KEYS = tuple(f.name for f in fields(NodeConfig))
-MOST_NAMES = 8  # listed in a message
 
 
 @dataclass(frozen=True)
@@ -194,10 +192,8 @@ class Space:
 def _fitting(pattern: str, names: Sequence[str], where: str) -> tuple[str, ...]:
     nodes = tuple(name for name in names if name == pattern or fnmatchcase(name, pattern))
     if not nodes:
-        near = difflib.get_close_matches(pattern, names, 1)
-        some = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
-        hint = f"did you mean {near[0]!r}?" if near else f"those that can be: {some or 'none'}"
-        raise ConfigError(f"space: {where} names no node; {hint}")
+        known = hint(pattern, names, "those that can be:")
+        raise ConfigError(f"space: {where} names no node; {known}")
     return nodes
 
 
@@ -212,7 +208,7 @@ def _allowed(choices, nodes, key, limits: Mapping, where: str) -> tuple[Value, .
     kept = tuple(value for value in choices if fits(value))
     if not kept:
         raise ConfigError(
-            f"space: {', '.join(nodes[:MOST_NAMES])} can have none of the choices of {where}: "
+            f"space: {some(nodes)} can have none of the choices of {where}: "
             f"{', '.join(map(str, choices))}"
         )
     return kept
@@ -245,6 +241,4 @@ def _choices(value: object, key: str, where: str) -> tuple[Value, ...]:
 def _known(content: Mapping, names: Sequence[str], prefix: str) -> None:
     for key in content:
         if key not in names:
-            near = difflib.get_close_matches(str(key), names, 1, 0.4)
-            hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-            raise ConfigError(f"space: unknown key {prefix}{key}: {hint}")
+            raise ConfigError(f"space: unknown key {prefix}{key}: {hint(key, names, cutoff=0.4)}")

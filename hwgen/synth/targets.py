@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
 from hwgen.cost.technology import ALIASES
-from hwgen.errors import ConfigError
+from hwgen.errors import ConfigError, hint
 
 
 @dataclass(frozen=True)
@@ -175,7 +174,4 @@ def target_named(name: str) -> Target:
 
 
 def _unknown(kind: str, name: str, names) -> str:
-    near = get_close_matches(name, names, 1)
-    return f"unknown {kind} {name!r}: " + (
-        f"did you mean {near[0]!r}?" if near else f"there are {', '.join(names)}"
-    )
+    return f"unknown {kind} {name!r}: {hint(name, names)}"

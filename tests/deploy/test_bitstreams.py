@@ -146,7 +146,8 @@ def test_fit_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
         return {kind: round(n) for kind, n in found.items()}
 
     monkeypatch.setattr(fit, "uses", uses)
-    board = replace(board_named("ulx3s-12f"), resources=dict(lut=4_000, ff=9_000, dsp=156, bram=99))
+    room = {"lut": 4_000, "ff": 9_000, "dsp": 156, "bram": 99}
+    board = replace(board_named("ulx3s-12f"), resources=room)
     design = hwgen.compile(SHIPPED / "digits_mlp.onnx")
     found = fit.fill(design, board)
     work = project(found, board)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import onnx
 
-from hwgen.errors import ConfigError, ModelError
+from hwgen.errors import ConfigError, ModelError, some
 from hwgen.formats import Arithmetic, Exponent, Fixed
 from hwgen.frontend.convert.calibrate import Arrays, input_names, observe, samples
 from hwgen.frontend.convert.demands import LINEAR, Plan, Planner, bears
@@ -21,7 +21,6 @@ from hwgen.frontend.editor import Editor, kind
 from hwgen.frontend.rewrite import rewrite
 from hwgen.ir import Graph
 
-MOST_NAMES = 8  # listed in a message
 SPARED = 2  # bits for which a format that holds all there can be is not given up
 
 
@@ -105,9 +104,10 @@ def _check_names(editor: Editor, options: Options) -> None:
     for name in options.nodes:
         if name not in able:
             near = difflib.get_close_matches(name, able, 1)
-            some = ", ".join(able[:MOST_NAMES]) + (", ..." if len(able) > MOST_NAMES else "")
-            hint = f"did you mean {near[0]!r}? " if near else ""
-            raise ConfigError(f"no node {name!r} computes in an arithmetic; {hint}these do: {some}")
+            alike = f"did you mean {near[0]!r}? " if near else ""
+            raise ConfigError(
+                f"no node {name!r} computes in an arithmetic; {alike}these do: {some(able)}"
+            )
 
 
 def _check_layers(editor: Editor, chosen: Callable[[onnx.NodeProto], bool]) -> None:
