@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.training import ENERGIES, Case, held_out, samples, training
+from benchmarks.training import ENERGIES, FPGA_ENERGIES, Case, held_out, samples, training
 from hwgen.cost import model
 from hwgen.cost.classes import CLASSES, class_of
 from hwgen.cost.features import parts_of, ports_of
@@ -332,6 +332,12 @@ def energy_errors(target: str, measured: list[Measured]) -> dict[str, float]:
     return spread((a.energy_nj or 0.0) / (b.energy_nj or 1.0) - 1 for a, b in pairs)
 
 
+def measured_of(cases: Iterable[Case], target: str) -> list[Case]:
+    """Those whose energies are measured."""
+    names = ENERGIES if target == GATES else FPGA_ENERGIES
+    return [case for case in cases if case.name in names]
+
+
 def write(data: dict) -> None:
     """The file, with date and versions."""
     data["source"] = {
@@ -350,9 +356,7 @@ def main() -> None:
     parser.add_argument("--target", action="append", help="these alone; others stay as they are")
     options = parser.parse_args()
     data = json.loads(FILE.read_text()) if FILE.is_file() else {"targets": {}}
-    spending = [case for case in training() if case.name in ENERGIES]
-    kept = [case for case in held_out() if case.name in ENERGIES]
-    data["activity"] = activities(spending, print)
+    data["activity"] = activities(measured_of(training(), "ecp5"), print)
     for target in options.target or [*TECHNOLOGIES]:
         if target == GATES and "HWGEN_LIBERTY" not in os.environ:
             print("no HWGEN_LIBERTY: gates stay as they are")
@@ -362,14 +366,14 @@ def main() -> None:
         others, more = gather(held_out(target), target, print)
         section = (gates if target == GATES else fabric)(rows, others, designs | more)
         if target == GATES:
-            found = energies(measure(spending, target, print))
+            found = energies(measure(measured_of(training(), target), target, print))
             section["fits"]["energy"] = found.pop("energy")
             section |= found
         data["targets"][target] = section
         write(data)
-        for which, cases in (("training", spending), ("held out", kept)):
-            if cases:
-                errors = energy_errors(target, measure(cases, target, print))
+        for which, cases in (("training", training()), ("held out", held_out())):
+            if chosen := measured_of(cases, target):
+                errors = energy_errors(target, measure(chosen, target, print))
                 section["errors"][which]["energy"] = errors
         write(data)
 

@@ -211,7 +211,13 @@ def image_model(seed: int) -> onnx.ModelProto:
 
 
 # Designs whose energies are measured, of both lists: gates take a minute each, and more.
-ENERGIES = ("digits_mlp 4096", "digits_mlp 512", "digits_cnn 4608", "d01 /16", "d02 /8")
+ENERGIES = ("digits_mlp 4096", "digits_mlp 512", "digits_cnn 4608", "d01 /16", "d02 /8", "d04a /8")
+FPGA_ENERGIES = (
+    *ENERGIES,
+    *("digits_mlp 1024", "digits_mlp 64", "digits_cnn 1024", "digits_resnet 4992"),
+    *("dense_model 2 e4m3fn 24", "image_model 2 int8xint4 7", "image_model 5 fixed<8,4> 2"),
+    *("d01 /4", "d01 e4m3fn", "d01 bf16", "d02 /2", "d03 /4", "d05 /4", "d06 /4", "d10 /4"),
+)
 UNITS = {
     "attention": attention_graphs,
     "matrix": matrix_graphs,

@@ -48,7 +48,7 @@ class ConvertUnit(wiring.Component):
         period = max(len(words) for words, _ in self._columns)
         address, _ = counter(m, period, self.i.valid & ce, "parameter_word")
         x = Signal(self.i.payload.shape())
-        with m.If(ce):
+        with m.If(ce & self.i.valid):  # nothing behind toggles with sums that are not done
             m.d.sync += x.eq(self.i.payload)
         multipliers, offsets = (
             elements(rom.read(m, address, ce), fmt, self._x.lanes)

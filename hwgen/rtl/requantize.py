@@ -45,7 +45,7 @@ class RequantizeUnit(wiring.Component):
         ce = pipeline(m, form.latency, self.o, self.i)
         words = self._parameters.read(m, ce, self.i.valid & ce)
         x = Signal(self.i.payload.shape())
-        with m.If(ce):
+        with m.If(ce & self.i.valid):  # nothing behind toggles with sums that are not done
             m.d.sync += x.eq(self.i.payload)
         for lane, (multiplier, offset, low, high) in enumerate(words):
             terms = [register(m, ce, p) for p in products(x[lane], multiplier)]

@@ -64,7 +64,7 @@ class ThresholdUnit(wiring.Component):
         place = register(m, ce, word)
         for lane in range(self._y.lanes):
             x = Signal(shape_of(signed(self._x.fmt)), name=f"x{lane}")
-            with m.If(ce):
+            with m.If(ce & self.i.valid):  # nothing behind toggles with sums that are not done
                 m.d.sync += x.eq(self.i.payload[lane])
             operand = x ^ Mux(falls[lane], Const(-1, x.shape()), 0)
             count = self._search(m, ce, lane, operand, place)
