@@ -177,7 +177,7 @@ def synth(
     whole: Annotated[bool, typer.Option("--whole", help="The design flat, not by nodes.")] = False,
     place: Annotated[bool, typer.Option("--place", help="Place and route too.")] = False,
     limit: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds for place and route.")
+        float | None, typer.Option(min=1, metavar="S", help="Seconds for place and route.")
     ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes at once.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object instead.")] = False,

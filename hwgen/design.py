@@ -320,7 +320,9 @@ class Design:
         """The design of a folder that `save` wrote; its Verilog is the folder's."""
         folder = Path(folder)
         if not (folder / MANIFEST).is_file():
-            raise ModelError(f"{folder} is no hwgen design: it has no {MANIFEST}")
+            other = " (what hwgen explore wrote: hwgen report shows it)"
+            what = other if (folder / "points.jsonl").is_file() else ""
+            raise ModelError(f"{folder} is no hwgen design: it has no {MANIFEST}{what}")
         design = compile(folder / MODEL, Config.read(folder / CONFIG))
         try:
             names = json.loads((folder / MANIFEST).read_text())["files"]

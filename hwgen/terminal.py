@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from time import monotonic
 
 from rich.console import Console
 from rich.markup import escape
@@ -14,6 +15,7 @@ from rich.table import Table
 from hwgen.cost.figures import Figures
 
 WHAT = "{task.description}"
+EVERY = 30  # seconds from a line of progress to the next, where that is no terminal
 WIDTH = 10_000  # where the output is no terminal: nothing is cut
 # Columns of a table of figures: title, field, decimals.
 COLUMNS = (
@@ -116,8 +118,8 @@ def show(figures: Figures, as_json: bool, table: Callable = figures_table, *line
 
 @contextmanager
 def progress() -> Iterator[Callable[[str, int, int], None]]:
-    """A bar on standard error while something long runs, where that is a terminal; yields what
-    reports (what, done, of); of 0 is a step of unknown length."""
+    """A bar on standard error while something long runs, or where that is no terminal a line now
+    and then; yields what reports (what, done, of); of 0 is a step of unknown length."""
     columns = (
         BarColumn(),
         MofNCompleteColumn(),
@@ -125,12 +127,17 @@ def progress() -> Iterator[Callable[[str, int, int], None]]:
         TextColumn("{task.description}"),
     )
     shown = Console(stderr=True)
+    said = monotonic()
     bar = Progress(*columns, console=shown, transient=True, disable=not shown.is_terminal)
     with bar:
         task = bar.add_task("")
 
         def report(what: str, done: int, total: int) -> None:
-            text = escape(what if len(what) < 60 else f"{what[:57]}...")
-            bar.update(task, description=text, completed=done, total=total or None)
+            nonlocal said
+            text = what if len(what) < 60 else f"{what[:57]}..."
+            bar.update(task, description=escape(text), completed=done, total=total or None)
+            if not shown.is_terminal and monotonic() - said > EVERY:
+                said = monotonic()
+                print(f"{text} ({done:,} of {total:,})" if total else text, file=sys.stderr)
 
         yield report

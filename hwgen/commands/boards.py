@@ -50,7 +50,7 @@ def deploy(
     baud: Annotated[int | None, typer.Option(min=1, help="Of the serial line.")] = None,
     fit: Annotated[bool, typer.Option("--fit", help="The folding that fills the board.")] = False,
     limit: Annotated[
-        float | None, typer.Option(metavar="S", help="Seconds for place and route.")
+        float | None, typer.Option(min=1, metavar="S", help="Seconds for place and route.")
     ] = None,
     config: ConfigFile = None,
     cycles: Cycles = None,

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -85,12 +87,13 @@ def explore(
         raise ConfigError("give --json or --csv, not both")
     names = input_names(read(model))
     arrays, labels = read_arrays(data, names, limit)
-    with progress() as report:
+    folder = output or Path(f"{model.stem}.explored")
+    with _kept(folder), progress() as report:
         found = run(
             model,
             arrays,
             space,
-            output or Path(f"{model.stem}.explored"),
+            folder,
             labels=labels,
             objectives=objectives,
             constraints=constraint or [],
@@ -119,6 +122,16 @@ def explore(
         for record in bad:
             print(f"hardware and golden model differ: {record['verified']['mismatch']}")
         raise typer.Exit(1)
+
+
+@contextmanager
+def _kept(folder: Path) -> Iterator[None]:
+    """Interrupted, the command says that its points are kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        print(f"interrupted: the same command goes on with {folder}", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 def _print_table(found: Exploration) -> None:
@@ -208,7 +221,6 @@ def _number(value: float) -> str:
 def _print_csv(found: Exploration) -> None:
     """A line for each point, in the order of their evaluation."""
     import csv
-    import sys
 
     rows = list(_rows(found))
     writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")

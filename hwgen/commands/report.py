@@ -48,9 +48,18 @@ def report(
 ) -> None:
     """Write one page about a design or an exploration: no network, no other file."""
     from hwgen.emit.save import check_file, write_file
-    from hwgen.report import check_level, exploration_data, is_exploration, page
+    from hwgen.report import (
+        check_level,
+        check_targets,
+        exploration_data,
+        is_exploration,
+        is_page,
+        page,
+    )
 
     check_file(output)
+    if output.is_file() and not is_page(output.read_bytes()):
+        raise ConfigError(f"{output} is a file that is no page; choose another name")
     check_level(level)
     options = (config, cycles, macs, set_, shape, arith, calibrate, stream)
     if is_exploration(source):
@@ -58,7 +67,10 @@ def report(
             raise ConfigError(f"{source} is an exploration: its page takes no options")
         data = exploration_data(source)
     else:
-        data = _design(design_of(source, *options), inputs, limit, target, liberty, level)
+        targets = list(target or ["ecp5"])
+        targets += ["asic"] if liberty and "asic" not in targets else []
+        check_targets(targets, level, liberty)
+        data = _design(design_of(source, *options), inputs, limit, targets, liberty, level)
     write_file(output, page(data).encode())
     print(f"{output}: {data['kind']} {data['title']}")
     if "points" in data:
@@ -86,7 +98,6 @@ def _design(design, path: Path | None, limit: int, targets, liberty, level: str)
             found = trace(design, arrays)
         except HwgenError as error:
             remarks.append(f"errors and ranges: {error}")
-    targets = list(targets or ["ecp5"]) + (["asic"] if liberty and "asic" not in targets else [])
     with progress() as report:
         figures, missing = measure(design, targets, level, arrays, liberty, report)
     samples = None if arrays is None else len(next(iter(arrays.values())))

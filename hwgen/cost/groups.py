@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 # One statement: `name : value;`, `name (arguments);`, `name (arguments) {`, or a closing brace.
 STATEMENT = re.compile(
     r'\s*(?:(?P<name>[\w.\-\[\]]+)\s*(?::\s*(?P<value>"[^"]*"|[^;\n}]*)(?:;|(?=[\n}]))'
-    r'|\((?P<list>(?:[^()"]+|"[^"]*")*)\)\s*(?P<open>\{)?)|(?P<close>\})|;)'
+    r'|\((?P<list>(?:[^()"]++|"[^"]*+")*+)\)\s*(?P<open>\{)?)|(?P<close>\})|;)'
 )
 COMMENT = re.compile(r"/\*.*?\*/|\\\r?\n", re.DOTALL)
 

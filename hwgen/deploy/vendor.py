@@ -39,16 +39,17 @@ PROCESSORS = {
 
 def project_files(work: Project) -> dict[str, str]:
     """Build scripts for the board, and the block with what other tools need to take it in."""
-    files = {**_block(work), "edam.json": _edam(work)}
+    files = {**_block(work), **_edam(work)}
     if work.board.open:
         return {**files, "build.sh": _script(work)}
     if work.board.toolchain == "quartus":
         mhz = work.board.clock.mhz
         clock = f"create_clock -name clk -period {1000 / mhz:.3f} [get_ports clk]\n"
-        return {**files, "build.tcl": _tcl(work, "quartus.tcl"), "clock.sdc": clock + SDC}
+        return {**files, "build.tcl": _tcl(work, "quartus.tcl"), CLOCKS: clock + SDC}
     return {**files, "build.tcl": _tcl(work, "vivado_dma.tcl" if _dma(work) else "vivado.tcl")}
 
 
+CLOCKS = "clock.sdc"
 SDC = "derive_pll_clocks\nset_false_path -from [get_ports rx]\nset_false_path -to [get_ports tx]\n"
 
 
@@ -95,23 +96,32 @@ def _tcl(work: Project, name: str) -> str:
     return template(name, **values)
 
 
-def _edam(work: Project) -> str:
-    """What Edalize takes: python -c 'from edalize.edatool import get_edatool; ...'."""
+def _edam(work: Project) -> dict[str, str]:
+    """What Edalize takes: python -c 'from edalize.edatool import get_edatool; ...'. None for block
+    designs, nor for Gowin, for which its packer asks for another file than its router writes."""
     kinds = {".v": "verilogSource", ".xdc": "xdc", ".tcl": "tclSource", ".lpf": "LPF"}
-    kinds |= {".pcf": "PCF", ".cst": "CST", ".hex": "user"}
+    kinds |= {".pcf": "PCF", ".sdc": "SDC", ".hex": "user"}
     names = [*work.sources(), work.constraints()[0]]
+    names += [CLOCKS] * (work.board.toolchain == "quartus")
     board = work.board
-    options: dict[str, dict] = {
-        "vivado": {"vivado": {"part": board.part}},
-        "quartus": {"quartus": {"family": "Cyclone V", "device": board.part}},
-    }.get(board.toolchain, {})
+    options: dict[str, dict] = {}
+    if board.toolchain == "vivado" and not _dma(work):
+        options = {"vivado": {"part": board.part}}
+    elif board.toolchain == "quartus":
+        options = {"quartus": {"family": "Cyclone V", "device": board.part}}
+    elif tool := {"nextpnr-ecp5": "trellis", "nextpnr-ice40": "icestorm"}.get(board.toolchain):
+        _, *synthesis = flow(work).removesuffix(f"-top {work.top}").split()
+        routing = [*board.options, "--freq", f"{work.clock:g}"]
+        options = {tool: {"yosys_synth_options": synthesis, "nextpnr_options": routing}}
+    if not options:
+        return {}
     content = {
         "name": work.top,
         "toplevel": work.top,
         "files": [{"name": n, "file_type": kinds[n[n.rindex(".") :]]} for n in names],
         "tool_options": options,
     }
-    return json.dumps(content, indent=1) + "\n"
+    return {"edam.json": json.dumps(content, indent=1) + "\n"}
 
 
 def _memories(names: list[str]) -> str:

@@ -127,7 +127,10 @@ def score(metric: Callable | None, outputs: Mapping[str, np.ndarray], labels) ->
     if metric is None:
         return accuracy(next(iter(outputs.values())), labels)
     only = next(iter(outputs.values())) if len(outputs) == 1 else dict(outputs)
-    found = metric(only, labels)
+    try:
+        found = metric(only, labels)
+    except Exception as error:
+        raise InputError(f"the metric failed: {type(error).__name__}: {error}") from error
     try:
         return float(found)
     except (TypeError, ValueError) as error:

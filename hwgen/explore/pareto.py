@@ -21,6 +21,14 @@ def front(values: Sequence[Sequence[float]]) -> list[int]:
     return sorted(kept)
 
 
+def ranked(values: Sequence[Sequence[float]], count: int) -> list[int]:
+    """The front: `count` of its points to look at first, by `spread`, then the others; both in the
+    order of the columns."""
+    best = sorted(front(values), key=lambda k: tuple(values[k]))
+    first = spread([values[k] for k in best], min(count, len(best)))
+    return [best[k] for k in (*first, *(j for j in range(len(best)) if j not in set(first)))]
+
+
 def spread(values: Sequence[Sequence[float]], count: int) -> list[int]:
     """The points (rows) of a front, those first that win an objective, then the most isolated: by
     the crowding distance of NSGA-II (Deb et al., 2002), a point taken out at a time."""

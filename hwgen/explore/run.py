@@ -18,7 +18,7 @@ from hwgen.errors import ConfigError, InputError
 from hwgen.explore.evaluate import Cost, Evaluator, Task, bind
 from hwgen.explore.objectives import Constraint
 from hwgen.explore.objectives import objectives as parse_objectives
-from hwgen.explore.pareto import front, spread
+from hwgen.explore.pareto import ranked
 from hwgen.explore.search import Grid, Sampler, Search
 from hwgen.explore.space import Space
 from hwgen.explore.store import Store
@@ -222,13 +222,8 @@ def _chosen(records: list[dict], ways: Mapping[str, str], verify: int) -> list[d
         )
     signs = [-1 if way == "max" else 1 for way in ways.values()]
 
-    def cost(record: dict) -> list[float]:
-        return [s * record["objectives"][n] for s, n in zip(signs, ways, strict=True)]
-
-    best = sorted((good[k] for k in front([cost(r) for r in good])), key=cost)
-    first = set(spread([cost(r) for r in best], min(verify, len(best))))
-    others = [r for k, r in enumerate(best) if k not in first]
-    return [best[k] for k in sorted(first)] + others
+    values = [[s * r["objectives"][n] for s, n in zip(signs, ways, strict=True)] for r in good]
+    return [good[k] for k in ranked(values, verify)]
 
 
 def _by_name(data, proto: onnx.ModelProto) -> dict[str, np.ndarray]:

@@ -43,7 +43,10 @@ class Store:
     def _compare(self, path: Path, about: dict) -> None:
         try:
             there = json.loads(path.read_text())
-            differ = [k for k in dict.fromkeys((*about, *there)) if there.get(k) != about.get(k)]
+            keys = [k for k in dict.fromkeys((*about, *there)) if k != "sha256"]
+            differ = [k for k in keys if there.get(k) != about.get(k)]
+            hashes = there.get("sha256", {}), about["sha256"]
+            differ += [f"content of {k}" for k, v in hashes[1].items() if hashes[0].get(k) != v]
         except (ValueError, AttributeError) as error:
             raise ConfigError(f"{path} is damaged: {error}; choose another folder") from error
         if differ:

@@ -137,7 +137,7 @@ def _samples(port: InputPort, array: np.ndarray, shape: tuple[int, ...]) -> np.n
             return array.reshape(len(array), *shape)
     raise InputError(
         f"input {port.name!r} must have shape ({', '.join(map(str, ('samples', *inner)))}), not "
-        f"{array.shape}"
+        f"{array.shape}{': there are no samples' * (not array.size)}"
     )
 
 

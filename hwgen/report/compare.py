@@ -25,7 +25,7 @@ def saved(path: Path) -> list[Figures]:
     except OSError as error:
         raise ModelError(f"can't read {path}: {error.strerror or error}") from error
     except (ValueError, AttributeError) as error:
-        raise ModelError(f"{path} holds no figures: {error}") from error
+        raise ModelError(f"{path} holds no figures of a command's --json") from error
 
 
 def as_csv(rows: Sequence[tuple[str, Figures]]) -> str:

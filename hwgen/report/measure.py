@@ -10,7 +10,9 @@ import numpy as np
 from hwgen.cost.figures import Figures
 from hwgen.design import Design
 from hwgen.errors import ConfigError, ToolError
-from hwgen.synth import Progress, quiet
+from hwgen.synth import GATES, Progress, quiet
+from hwgen.synth.library import find_liberty
+from hwgen.synth.targets import target_named
 
 STEPS = ("model", "synthesis", "activity")  # each with those before it
 SIMULATED = 4  # samples, for energy
@@ -20,6 +22,15 @@ def check_level(level: str) -> None:
     """Raise `ConfigError` unless a level is one of STEPS."""
     if level not in STEPS:
         raise ConfigError(f"level must be one of {', '.join(STEPS)}, not {level!r}")
+
+
+def check_targets(targets: Iterable[str], level: str, liberty: str | Path | None) -> None:
+    """Raise `ConfigError` for what is wrong with targets or the library of gates."""
+    for target in targets:
+        if target != GATES:
+            target_named(target)
+        elif level != STEPS[0]:
+            find_liberty(liberty).check(power=level == STEPS[-1])
 
 
 def measure(
@@ -37,7 +48,7 @@ def measure(
     found, remarks = [], []
     steps: Sequence[str] = STEPS[: STEPS.index(level) + 1]
     for target in targets:
-        library = liberty if target == "asic" else None
+        library = liberty if target == GATES else None
         for step in steps:
             try:
                 if step == "model":

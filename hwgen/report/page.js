@@ -349,9 +349,10 @@ function explorationPage() {
   page.append(section("Pareto fronts", "Every mark is a design point; filled ones are on the front of all objectives together, ringed ones " +
     "were built, simulated and synthesized. Select a mark to find it in all charts.",
     filters, legend([["on the front", "#2f62c0"], ["other", "#b8c2cd"], ["not feasible", "#e6b8a8"], ["verified, bit-exact", "#1d8a5f"]]), fronts));
-  page.append(section("Points on the front", "Figures are those of the model level; verified ones were measured too.", list));
+  page.append(section("Points on the front", "Point N is pareto/N.toml. Figures are those of the model level; verified ones were measured too.", list));
   if (verified.length) page.append(section("Verified points", null, verifiedTable(verified)));
-  const ways = Object.entries({ model: about.model, data: about.data, target: about.target, figures: about.source,
+  const ways = Object.entries({ model: about.model, data: about.data, target: about.target,
+    constraints: (about.constraints || []).join(", ") || null, metric: about.metric,
     space: about.space == null ? null : typeof about.space === "string" ? about.space : JSON.stringify(about.space) })
     .filter(w => w[1] != null).map(([k, v]) => [k, String(v)]);
   const sources = [...new Set(data.points.flatMap(p => [p.figures, p.verified && p.verified.figures]).filter(Boolean)

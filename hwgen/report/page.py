@@ -21,6 +21,11 @@ def page(data: dict) -> str:
     return text
 
 
+def is_page(content: bytes) -> bool:
+    """Whether a file may be replaced by a page: it is HTML, or empty."""
+    return not content or content.lstrip()[:9].lower() == b"<!doctype"
+
+
 def _finite(value):
     """JSON has no infinities: null."""
     if isinstance(value, dict):

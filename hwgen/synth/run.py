@@ -148,7 +148,7 @@ def _placed(
     try:
         placed = place(netlist, top, family, device, options.limit, progress)
     except DoesNotFitError as error:
-        message = f"{error}; {_advice(error.over, family, nodes)}"
+        message = f"{error}; {_advice(error.over, family, device, nodes)}"
         raise DoesNotFitError(error.device, error.over, message) from None
     name, _ = family.device(device)
     return replace(
@@ -161,12 +161,14 @@ def _placed(
     )
 
 
-def _advice(over, family: Target, nodes: Mapping[str, Figures]) -> str:
+def _advice(over, family: Target, device: str | None, nodes: Mapping[str, Figures]) -> str:
     """Which node holds most of what is short, and what to do about it."""
     resource = max(over, key=lambda name: over[name][0] / max(over[name][1], 1))
     kind = next((k for k, marks in KINDS if any(mark in resource for mark in marks)), "lut")
     counts = {name: getattr(figures, kind) for name, figures in nodes.items()}
-    devices = f"choose another device ({', '.join(family.devices)})"
+    own = device or next(iter(family.devices))
+    others = ", ".join(name for name in family.devices if name != own)
+    devices = f"choose another device ({others})" if others else "choose another target"
     if not any(counts.values()):
         return f"fold it further, with --cycles or --macs, or {devices}"
     largest = max(counts, key=lambda name: counts[name])

@@ -181,7 +181,10 @@ def test_tcl(board: Board, design: Design, tmp_path: Path) -> None:
         assert not run.stderr, run.stderr
 
 
-@pytest.mark.parametrize("name", ["arty-a7-35", "de10-nano"])
+EDALIZED = ["arty-a7-35", "de10-nano", "ulx3s-12f", "ecpix5-85f", "icebreaker"]
+
+
+@pytest.mark.parametrize("name", EDALIZED)
 def test_edalize(name: str, design: Design, tmp_path: Path, monkeypatch) -> None:
     """Edalize takes the project, and names our files and device."""
     from edalize import edatool
@@ -189,10 +192,18 @@ def test_edalize(name: str, design: Design, tmp_path: Path, monkeypatch) -> None
     work = project(design, board_named(name))
     edam = json.loads(project_files(work)["edam.json"])
     tool = next(iter(edam["tool_options"]))
+    named = [file["name"] for file in edam["files"] if file["file_type"] != "user"]
     edatool.get_edatool(tool)(edam=edam, work_root=str(tmp_path)).configure()
-    made = "".join(p.read_text() for p in tmp_path.iterdir() if p.suffix in (".tcl", ".mk"))
-    assert work.board.part in made
-    assert all(file["name"] in made for file in edam["files"])
+    scripts = [p for p in tmp_path.iterdir() if p.suffix in (".tcl", ".mk", ".ys", "")]
+    made = "".join(p.read_text() for p in scripts if p.is_file())
+    assert work.board.part in made or " ".join(work.board.options) in made
+    assert all(name in made for name in named)
+    assert ("clock.sdc" in made) == (name == "de10-nano")
+
+
+@pytest.mark.parametrize("name", ["pynq-z2", "tang-nano-9k"])
+def test_no_edalize(name: str, design: Design) -> None:
+    assert "edam.json" not in project_files(project(design, board_named(name)))
 
 
 def test_block_files(design: Design) -> None:

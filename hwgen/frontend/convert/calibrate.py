@@ -48,6 +48,7 @@ def samples(
             raise InputError(
                 f"calibration data: input {name!r} must have shape (samples, "
                 f"{', '.join(map(str, size[1:]))}), not {array.shape}"
+                f"{': there are no samples' * (not array.size)}"
             )
         feeds[name] = array.reshape(-1, *size).astype(dtype)
     counts = {len(a) for a in feeds.values()}
