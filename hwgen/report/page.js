@@ -344,7 +344,7 @@ function explorationPage() {
   function draw() {
     const points = fine.filter(allowed);
     fronts.replaceChildren(...others.map(name => scatter(points, name, first, about.objectives, state, draw)));
-    list.replaceChildren(pointTable(points.filter(p => p.pareto), names, first, about.objectives, state, draw));
+    list.replaceChildren(pointTable(points.filter(p => p.pareto), names, state, draw));
   }
   page.append(section("Pareto fronts", "Every mark is a design point; filled ones are on the front of all objectives together, ringed ones " +
     "were built, simulated and synthesized. Select a mark to find it in all charts.",
@@ -360,8 +360,10 @@ function explorationPage() {
   page.append(section("How figures were obtained", null, table(["what", "source"], [...ways, ...sources], 2)));
   draw();
 }
+const UNITS = { energy: "nJ", area: "\u00b5m\u00b2", interval: "cycles", latency: "cycles" };
+function titled(name) { return UNITS[name] ? `${name}, ${UNITS[name]}` : name; }
 function describe(p, names) {
-  const lines = names.map(n => `${n}: ${number(p.objectives[n])}`), set = Object.entries(p.point).map(([k, v]) => `${k} = ${v}`);
+  const lines = names.map(n => `${titled(n)}: ${number(p.objectives[n])}`), set = Object.entries(p.point).map(([k, v]) => `${k} = ${v}`);
   const state = [p.pareto ? "on the front" : null, p.feasible ? null : "not feasible",
     p.verified ? (p.verified.matched ? `bit-exact on ${p.verified.samples} samples` : "NOT bit-exact") : null].filter(Boolean);
   return [`point ${p.number}`, ...lines, "", ...set, ...(state.length ? ["", state.join(", ")] : [])].join("\n");
@@ -380,7 +382,7 @@ function scatter(points, xs, ys, goals, state, redraw) {
     svg("text", { x: px(t), y: TALL - BOTTOM + 15, "text-anchor": "middle", class: "soft" }, short(t)));
   for (const t of ticks(y0, y1, 6)) drawn.append(svg("line", { x1: LEFT, x2: WIDE - 12, y1: py(t), y2: py(t), class: "axis" }),
     svg("text", { x: LEFT - 6, y: py(t) + 4, "text-anchor": "end", class: "soft" }, short(t)));
-  drawn.append(svg("text", { x: (LEFT + WIDE) / 2, y: TALL - 6, "text-anchor": "middle" }, xs));
+  drawn.append(svg("text", { x: (LEFT + WIDE) / 2, y: TALL - 6, "text-anchor": "middle" }, titled(xs)));
   // The front of these two alone, as steps.
   const sx = goals[xs] === "max" ? -1 : 1, sy = goals[ys] === "max" ? -1 : 1, steps = [];
   let best = Infinity;
@@ -397,10 +399,10 @@ function scatter(points, xs, ys, goals, state, redraw) {
   }
   return box;
 }
-function pointTable(points, names, first, goals, state, redraw) {
-  const sign = goals[first] === "max" ? -1 : 1, rows = [...points].sort((a, b) => sign * (a.objectives[first] - b.objectives[first]));
+function pointTable(points, names, state, redraw) {
+  const rows = [...points].sort((a, b) => a.number - b.number);
   const keys = [...new Set(rows.flatMap(p => Object.keys(p.point)))];
-  const made = table(["point", "verified", ...names, ...keys], rows.map(p => [number(p.number),
+  const made = table(["point", "verified", ...names.map(titled), ...keys], rows.map(p => [number(p.number),
     p.verified ? (p.verified.matched ? "bit-exact" : "differs") : "", ...names.map(n => number(p.objectives[n])),
     ...keys.map(k => p.point[k] == null ? "" : String(p.point[k]))]), 2);
   made.querySelectorAll("tbody tr").forEach((row, k) => {
