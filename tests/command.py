@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from unittest import mock
 
-from hwgen import cli
+from hwgen import cli, terminal
 
 
 class Outcome(NamedTuple):
@@ -20,10 +20,12 @@ class Outcome(NamedTuple):
 
 
 def run(*arguments: object) -> Outcome:
-    """`hwgen ARGUMENTS`; anything but an exit is the caller's to see."""
+    """`hwgen ARGUMENTS`, without lines of progress, which depend on the machine's speed; anything
+    but an exit is the caller's to see."""
     out, err, code = io.StringIO(), io.StringIO(), 0
     argv = ["hwgen", *map(str, arguments)]
-    with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err):
+    silent = mock.patch.object(terminal, "EVERY", float("inf"))
+    with mock.patch.object(sys, "argv", argv), redirect_stdout(out), redirect_stderr(err), silent:
         try:
             cli.main()
         except SystemExit as exit_:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hwgen import Config, Design, golden
+from hwgen import Config, Design, golden, terminal
 from hwgen.config import NodeConfig
 from tests.command import run, snapshot, succeeds
 from tests.conftest import SHIPPED
@@ -341,3 +341,13 @@ def test_hardware_that_was_changed(built: Path, samples: dict, tmp_path: Path) -
     assert tuple(np.argwhere(hardware != code)[0]) == (sample, element)
     assert (hardware[sample, element], code[sample, element]) == (got, expected)
     assert found[5] == "/4/Gemm"
+
+
+def test_progress_in_logs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    """Where nobody sees a bar, a line now and then."""
+    monkeypatch.setattr(terminal, "EVERY", 0)
+    with terminal.progress() as report:
+        report("synthesis", 3, 2_000)
+        monkeypatch.setattr(terminal, "EVERY", 1e9)
+        report("synthesis", 4, 2_000)
+    assert capsys.readouterr().err == "synthesis (3 of 2,000)\n"

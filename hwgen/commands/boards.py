@@ -99,6 +99,7 @@ def run(
     """Run inputs through a design on a board."""
     import numpy as np
 
+    from hwgen.deploy import board_named
     from hwgen.emit.save import check_file, npz, write_file
     from hwgen.host import connect
     from hwgen.host.tensors import Tensors, read_manifest
@@ -107,6 +108,8 @@ def run(
 
     manifest = read_manifest(folder)
     name = manifest["board"]["name"]
+    if board is not None:
+        board_named(board)
     if board not in (None, name):
         raise ConfigError(f"{folder} is for {name}, not {board}: deploy it for that board")
     if output is not None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from hwgen.deploy.bitstream import Built, build
 from hwgen.deploy.board import Board
 from hwgen.deploy.clock import nearest_below
-from hwgen.deploy.fit import KINDS, excess, fill, refolded, too_large, uses
+from hwgen.deploy.fit import KINDS, advice, excess, fill, refolded, refuse, too_large, uses
 from hwgen.deploy.project import Project, project
 from hwgen.deploy.vendor import project_files
 from hwgen.design import MANIFEST, Design
@@ -51,12 +51,16 @@ class Summary:
         yield f"fits: {', '.join(shares)}"
         reached = f", {self.reached:.1f} MHz reached" if self.reached else ", not yet placed"
         yield f"clock: {self.clock:g} MHz{reached}"
-        rate = 1e6 * self.clock / self.cycles
-        yield f"{self.cycles:,} cycles per {self.sample}: {rate:,.0f} per second"
+        rate = _rate(1e6 * self.clock / self.cycles)
+        yield f"{self.cycles:,} cycles per {self.sample}: {rate} per second"
         if self.line is not None:
-            yield f"over the serial line: at most {self.line:,.0f} per second"
+            yield f"over the serial line: at most {_rate(self.line)} per second"
         if self.energy is not None:
             yield f"energy: {self.energy:,.1f} nJ per {self.sample}, modelled"
+
+
+def _rate(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
 
 
 def deploy(
@@ -78,6 +82,8 @@ def deploy(
     folder = Path(folder)
     check_folder(folder)
     work = project(design, board, mhz, baud)
+    if not fit and board.open:
+        refuse(work, progress)
     if fit:
         work = project(fill(design, board, mhz, baud, progress), board, mhz, baud)
     built = None
@@ -88,17 +94,13 @@ def deploy(
     else:
         used = uses(work, progress)
         if over := excess(used, board):
-            raise too_large(board, over, _advice())
+            raise too_large(board, over, advice(work.design, board))
     summary = _summary(work, used, built)
     files = work.design.files()
     files |= work.sources() | dict([work.constraints()]) | project_files(work)
     files |= {work.bitstream: built.bitstream} if built else {}
     save(folder, {**files, MANIFEST: work.manifest(files, asdict(summary))})
     return summary, work
-
-
-def _advice() -> str:
-    return "fold it further with --cycles or --macs, let --fit choose, or choose a larger board"
 
 
 def _built(
@@ -112,7 +114,7 @@ def _built(
             break
         except DoesNotFitError as error:
             if not fit or attempt == REFITS:
-                raise too_large(board, error.over, _advice()) from None
+                raise too_large(board, error.over, advice(work.design, board)) from None
             cycles *= SLOWER
             work = project(refolded(work.design, round(cycles)), board, mhz, baud)
     if built.placed.fmax >= work.clock:

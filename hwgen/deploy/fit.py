@@ -21,6 +21,7 @@ FILLED = {"lut": 0.8, "ff": 0.9, "dsp": 1.0, "bram": 1.0}
 CLOSE = 1.15  # where a search ends: the ratio of cycles that fit to those that do not
 UNSURE = ("lut", "ff")  # of which the cost model may be off by ERROR
 ERROR = 0.25
+SUMMED = 0.1  # by which nodes together may be larger than the design as a whole
 NEAR = 1.05  # where a search by the cost model ends
 SLOWEST = 1 << 40  # cycles that any design keeps
 
@@ -55,6 +56,40 @@ def too_large(board: Board, over: Mapping[str, tuple[int, int]], advice: str) ->
     parts = (f"{kind} {used:,} of {n:,}, {used - n:,} too many" for kind, (used, n) in over.items())
     return DoesNotFitError(
         board.name, over, f"the design does not fit {board.name}: {'; '.join(parts)}; {advice}"
+    )
+
+
+def refuse(work: Project, progress: Progress = quiet) -> None:
+    """Raise `DoesNotFitError` for a design that is far too large for its board: as the cost model
+    says, of families that it doesn't know synthesis node by node. Placing it would take longer."""
+    board = work.board
+    try:
+        figures = work.design.estimate(board.family)
+        used, unsure = {kind: round(getattr(figures, kind)) for kind in KINDS}, 1 + ERROR
+    except ConfigError:
+        used, unsure = uses(work, progress), 1 + SUMMED
+    room = dict.fromkeys(UNSURE, unsure)
+    if over := excess(used, board, room):
+        raise too_large(board, over, advice(work.design, board))
+
+
+def advice(design: Design, board: Board) -> str:
+    """What to do about a design that is too large for a board."""
+    try:
+        smallest = refolded(design, SLOWEST)
+        model = smallest.estimate(board.family)
+    except ConfigError:
+        return "fold it further with --cycles or --macs, let --fit choose, or choose a larger board"
+    used = {kind: round(getattr(model, kind)) for kind in KINDS}
+    least = smallest.predicted.interval
+    if excess(used, board, FILLED):
+        return (
+            f"its smallest folding, {least:,} cycles per {design.sample}, is too large too, or "
+            "nearly so, by the cost model: choose a larger board, or narrower formats with --arith"
+        )
+    cycles = min(least, _between(smallest, board, used)[0])
+    return (
+        f"by the cost model --cycles {cycles} fits; or let --fit choose, or choose a larger board"
     )
 
 

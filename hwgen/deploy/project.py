@@ -19,6 +19,7 @@ from hwgen.protocol import IDENTITY
 TOP, CLOCK = "top.v", "clock.v"
 LEAST_DIVISOR = 4  # cycles per bit
 SIMULATED = 8  # cycles per bit in simulation
+SLOWEST = 300  # baud
 INACCURATE = 0.02  # of a baud rate, at most
 
 
@@ -106,9 +107,13 @@ def project(
 ) -> Project:
     """A design at `mhz` on a board, its serial line at `baud`; raises `ConfigError`."""
     _, real = clock(board, board.clock.core if mhz is None else mhz)
+    if baud is not None and board.link == "dma":
+        raise ConfigError(f"{board.name} has no serial line: leave out --baud")
     baud = board.baud if baud is None else baud
     if board.link == "dma":
         return Project(design, board, real, 0, 0)
+    if baud < SLOWEST:
+        raise ConfigError(f"--baud must be at least {SLOWEST}, not {baud}")
     divisor = round(1e6 * real / baud)
     if divisor < LEAST_DIVISOR or abs(1e6 * real / divisor / baud - 1) > INACCURATE:
         raise ConfigError(

@@ -27,5 +27,12 @@ def simulated(folder: Path, seed: int = 0, faults: int = 0) -> Iterator[str]:
     work = project(
         Design.load(folder), board_named(board["name"]), board["clock_mhz"], board["baud"]
     )
+    for name, text in work.sources().items():
+        path = folder / name
+        if not path.is_file() or path.read_text() != text:
+            raise ConfigError(
+                f"{path} is missing, or not as hwgen deploy wrote it: what is simulated would be "
+                "something else; deploy again"
+            )
     with running(work.sources(simulated=True), work.top, SIMULATED, seed, faults) as name:
         yield name

@@ -23,6 +23,7 @@ PROCESSORS = {
         "MASTER": "M_AXI_GP0",
         "SLAVE": "S_AXI_HP0",
         "CLOCKS": "processor/M_AXI_GP0_ACLK processor/S_AXI_HP0_ACLK",
+        "EXTERNAL": "DDR FIXED_IO",
     },
     "zynq_ultra_ps_e": {
         "PROCESSOR": "zynq_ultra_ps_e",
@@ -33,6 +34,7 @@ PROCESSORS = {
         "MASTER": "M_AXI_HPM0_FPD",
         "SLAVE": "S_AXI_HP0_FPD",
         "CLOCKS": "processor/maxihpm0_fpd_aclk processor/saxihp0_fpd_aclk",
+        "EXTERNAL": "",
     },
 }
 

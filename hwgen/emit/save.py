@@ -63,6 +63,8 @@ def check_folder(folder: Path) -> None:
                     f"can't write {folder}: {place} is a file; choose a folder that is new, empty "
                     "or an older design"
                 )
+        parent = next(place for place in folder.resolve().parents if place.is_dir())
+        tempfile.TemporaryDirectory(dir=parent, prefix=f".{folder.name}.").cleanup()
         if not folder.is_dir():
             return
         if Path.cwd().is_relative_to(folder.resolve()):

@@ -49,7 +49,9 @@ def open_port(port: str, baud: int):
     except (OSError, ValueError) as error:
         if "lock" in str(error) or getattr(error, "errno", None) in BUSY:
             raise LinkError(f"the serial port {port} is busy: close what uses it") from error
-        raise LinkError(f"can't open the serial port {port}: {error}{_ports()}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        reason = reason.rpartition("] ")[2] or reason
+        raise LinkError(f"can't open the serial port {port}: {reason}{_ports()}") from error
     with suppress(AttributeError, OSError, ValueError):  # of USB adapters, on Linux
         line.set_low_latency_mode(True)
     return line

@@ -11,6 +11,6 @@ route_design
 report_utilization -file utilization.txt
 report_timing_summary -file timing.txt
 if {[get_property SLACK [lindex [get_timing_paths -delay_type max] 0]] < 0} {
-  puts "the clock is not reached: see timing.txt, and deploy with a slower --clock"
+  error "the clock is not reached: see timing.txt, and deploy with a slower --clock"
 }
 write_bitstream -force @BITSTREAM@

@@ -8,6 +8,9 @@ update_ip_catalog
 create_bd_design system
 set processor [create_bd_cell -type ip -vlnv xilinx.com:ip:@PROCESSOR@ processor]
 set_property -dict [list @SETTINGS@] $processor
+foreach pins [list @EXTERNAL@] {  # of a Zynq-7000, whose memory and fixed pins are ports of the design
+  make_bd_intf_pins_external -name $pins [get_bd_intf_pins processor/$pins]
+}
 set design [create_bd_cell -type ip -vlnv hwgen:nn:@TOP@:1.0 design]
 set reset [create_bd_cell -type ip -vlnv xilinx.com:ip:proc_sys_reset reset]
 connect_bd_net [get_bd_pins processor/@RESET@] [get_bd_pins reset/ext_reset_in]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -172,3 +173,28 @@ def test_energy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(Design, "estimate", lambda *_: figures)
     summary, _ = deploy.deploy(hwgen.compile(good()), board_named("pynq-z2"), tmp_path / "p")
     assert "energy: 12.5 nJ per inference, modelled" in summary.lines()
+
+
+def test_refused_before_it_is_placed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the cost model, which says how many cycles fit; by synthesis node by node without one."""
+    monkeypatch.setattr(deploy, "build", None)
+    common = ("deploy", SHIPPED / "digits_mlp.onnx", "--cycles", 64, "-o", tmp_path / "x")
+    shown = fails(tmp_path, *common, "--board", "ulx3s-12f", says=r"DSP 59 of 28, 31 too many")
+    cycles = int(re.search(r"--cycles (\d+) fits", shown)[1])
+    board = board_named("ulx3s-12f")
+    fitting = hwgen.compile(SHIPPED / "digits_mlp.onnx", cycles=cycles).estimate("ecp5")
+    used = {kind: round(getattr(fitting, kind)) for kind in fit.KINDS}
+    assert cycles < 512 and not fit.excess(used, board)
+    small = replace(board, resources={"lut": 900, "ff": 900, "dsp": 28, "bram": 56})
+    says = "smallest folding, .* cycles per inference, is too large too"
+    assert re.search(says, fit.advice(hwgen.compile(SHIPPED / "digits_mlp.onnx"), small))
+    many = {"lut": 5_800, "ff": 10, "dsp": 9, "bram": 0}
+    monkeypatch.setattr(fit, "uses", lambda *_: many)
+    says = "DSP 9 of 8, 1 too many; fold it further"
+    fails(tmp_path, *common, "--board", "icebreaker", says=says)
+
+
+def test_serial_rates(tmp_path: Path) -> None:
+    common = ("deploy", write(good(), tmp_path), "-o", tmp_path / "x")
+    fails(tmp_path, *common, "--board", "ulx3s-12f", "--baud", 1, says="must be at least 300")
+    fails(tmp_path, *common, "--board", "kv260", "--baud", 9600, says="has no serial line")

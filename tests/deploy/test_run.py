@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from hwgen.deploy.simulate import simulated
 from hwgen.design import MANIFEST, Design
 from hwgen.emit.save import save
 from hwgen.engines.board import running
-from hwgen.errors import InputError, LinkError, ToolError
+from hwgen.errors import ConfigError, InputError, LinkError, ToolError
 from hwgen.golden.host import encode
 from hwgen.host import connect
 from hwgen.host.dma import DmaBoard, through
@@ -191,6 +192,12 @@ def test_bad_folders(folder: Path, design: Design, tmp_path: Path) -> None:
     fails(tmp_path, "run", tmp_path, *common, says="is no folder of `hwgen deploy`")
     design.save(tmp_path / "plain")
     fails(tmp_path, "run", tmp_path / "plain", *common, says="is for no board: make it with")
+    shutil.copytree(folder, tmp_path / "changed")
+    with (tmp_path / "changed" / "top.v").open("a") as file:
+        file.write("// another line\n")
+    says = "top.v is missing, or not as hwgen deploy wrote it"
+    with pytest.raises(ConfigError, match=says), simulated(tmp_path / "changed"):
+        pass
     manifest = read_manifest(folder)
     with pytest.raises(InputError, match="inputs missing"):
         Tensors(manifest).encode({manifest["inputs"][0]["name"]: np.zeros((1, 3, 4, 4))})
