@@ -125,6 +125,17 @@ def test_bad_library(case: str, tmp_path: Path) -> None:
     assert "bad.lib" in str(caught.value)
 
 
+def test_library_cut_short(tmp_path: Path) -> None:
+    """Anywhere, inside a long string too: an error at once."""
+    text = TINY.read_text()
+    inside = text.index('values ("') + 12
+    many = text[:inside] + "0.1, " * 10_000
+    for cut in (text[: len(text) // 2], text[:inside], many):
+        (tmp_path / "cut.lib").write_text(cut)
+        with pytest.raises(ConfigError, match=r"cut.lib is no liberty file, or it is damaged"):
+            read_liberty(tmp_path / "cut.lib")
+
+
 def test_missing_library(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"can't read the cell library .*none.lib: No such file"):
         read_liberty(tmp_path / "none.lib")

@@ -89,6 +89,8 @@ def test_metrics() -> None:
     assert score(lambda both, _: len(both), {"a": 1, "b": 2}, None) == 2
     with pytest.raises(InputError, match="must give a number, not 'x'"):
         score(lambda *_: "x", outputs, labels)
+    with pytest.raises(InputError, match="the metric failed: ZeroDivisionError: division by zero"):
+        score(lambda *_: 1 / 0, outputs, labels)
     for text, says in (
         ("wrong", "module:function"),
         ("tests.explore.none:f", "No module"),

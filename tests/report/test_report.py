@@ -18,6 +18,7 @@ from hwgen.report import design_data, exploration_data, page
 from hwgen.trace import trace
 from tests.command import fails, succeeds
 from tests.conftest import SHIPPED
+from tests.gates import TINY
 
 MLP, DATA = SHIPPED / "digits_mlp.onnx", SHIPPED / "digits_mlp.npz"
 CHROMIUM = shutil.which("chromium")
@@ -156,6 +157,8 @@ def test_compare(tmp_path: Path) -> None:
     fails(tmp_path, "compare", *paths, says="a.json holds no figures")
     fails(tmp_path, "compare", *paths, "--level", "placed", says="level must be one of model")
     fails(tmp_path, "compare", paths[1], "--csv", "--json", says="exclude each other")
+    call = ("compare", MLP, SHIPPED / "digits_cnn.onnx", "--level", "activity", "--inputs", DATA)
+    fails(tmp_path, *call, says=r"must have shape \(samples, 1, 8, 8\), not \(1, 64\)")
 
 
 def test_report_command(tmp_path: Path, exploration: Path) -> None:
@@ -170,6 +173,12 @@ def test_report_command(tmp_path: Path, exploration: Path) -> None:
     fails(tmp_path, "report", exploration, "-o", out, "--target", "ecp5", says="takes no options")
     fails(tmp_path, "report", MLP, "-o", tmp_path / "no" / "x.html", says="no")
     fails(tmp_path, "report", MLP, "-o", out, "--level", "all", says="level must be one of")
+    fails(tmp_path, "report", MLP, "-o", out, "--target", "ecp6", says="did you mean 'ecp5'")
+    (tmp_path / "x.npz").write_bytes(b"PK")
+    fails(tmp_path, "report", MLP, "-o", tmp_path / "x.npz", says="x.npz is a file that is no page")
+    call = ("report", MLP, "-o", out, "--cycles", 2048, "--liberty", TINY, "--level", "model")
+    assert "report.html: design digits_mlp" in succeeds(*call)
+    assert "asic" in out.read_text()
 
 
 # --- in a browser --------------------------------------------------------------------------------
