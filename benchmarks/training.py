@@ -34,7 +34,8 @@ FOLDS = {
     "digits_resnet": (13824, 4992),
 }
 DENSE = {seed: (2, 24) if seed % 2 else (7, 70) for seed in (0, 3, 6, 9, 12, 15, 18, 21)}
-FLOATS = ((2, "e4m3fn", 24), (5, "e4m3fn", 70), (8, "e5m2", 24))  # dense models: seed, multipliers
+# Dense models: seed, arithmetic, multipliers.
+FLOATS = ((2, "e4m3fn", 24), (11, "bf16", 6), (5, "e4m3fn", 70), (8, "e5m2", 24))
 IMAGES = {1: (2, 24), 2: (7,), 4: (7, 70), 5: (2, 24), 7: (2, 24), 8: (7, 70), 10: (7, 70)}
 IMAGES |= {11: (2, 24)}
 # Units of the tests, by their places in the lists of cases.
@@ -215,7 +216,12 @@ ENERGIES = ("digits_mlp 4096", "digits_mlp 512", "digits_cnn 4608", "d01 /16", "
 FPGA_ENERGIES = (
     *ENERGIES,
     *("digits_mlp 1024", "digits_mlp 64", "digits_cnn 1024", "digits_resnet 4992"),
-    *("dense_model 2 e4m3fn 24", "image_model 2 int8xint4 7", "image_model 5 fixed<8,4> 2"),
+    *(
+        "dense_model 2 e4m3fn 24",
+        "dense_model 11 bf16 6",
+        "image_model 2 int8xint4 7",
+        "image_model 5 fixed<8,4> 2",
+    ),
     *("d01 /4", "d01 e4m3fn", "d01 bf16", "d02 /2", "d03 /4", "d05 /4", "d06 /4", "d10 /4"),
 )
 UNITS = {
