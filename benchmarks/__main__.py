@@ -129,7 +129,12 @@ def design_points() -> None:
 
 def side_by_side() -> None:
     """What is modelled, synthesized and simulated."""
-    table("Levels", levels.LEVELS, levels.levels())
+    designs = list(levels.designs())
+    for target in levels.COLUMNS:
+        if target != "asic" or os.environ.get("HWGEN_LIBERTY"):
+            table(
+                f"Modelled / found: {target}", levels.header(target), levels.levels(target, designs)
+            )
 
 
 def other_tools() -> None:

@@ -7,7 +7,7 @@ the library $HWGEN_LIBERTY.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +24,9 @@ SAMPLES = {"ecp5": 4, "xcup": 4, "asic": 1}  # simulated for energy, by target
 DESIGNS = (("d02", 4096), ("d05", 12288), ("d07", 4096))
 CONVERTED = ("d01", 2048)
 
-LEVELS = ["design", "cycles", "target", "LUT: model / synthesis", "FF", "DSP", "block RAM"]
-LEVELS += ["area um2", "energy nJ: model / activity"]
+# Columns of model / synthesis by the fields of Figures, and of energy: model / activity.
+FABRIC = {"LUT": "lut", "FF": "ff", "DSP": "dsp", "block RAM": "bram"}
+COLUMNS = {"ecp5": FABRIC, "xcup": FABRIC, "asic": {"area, um2": "area_um2", "FF": "ff"}}
 
 
 def named(stem: str, kind: str) -> Path:
@@ -54,28 +55,25 @@ def designs() -> Iterator[tuple[str, Design, np.ndarray]]:
         yield f"{stem} in {arith}", design, inputs
 
 
-def levels() -> Iterator[list[str]]:
-    """Rows of LEVELS."""
-    made = list(designs())
-    library = os.environ.get("HWGEN_LIBERTY")
-    for target, samples in SAMPLES.items():
-        for name, design, inputs in made if target != "asic" or library else ():
-            used = design.energy(inputs[:samples], target, library if target == "asic" else None)
-            found = used if target == "asic" else design.synthesize(target)
-            model = design.estimate(target)
-            yield [name, f"{model.cycles:,}", target, *_row(model, found, used)]
+def header(target: str) -> list[str]:
+    """Of the table of a target."""
+    return ["design", "cycles", *COLUMNS[target], "energy, nJ"]
 
 
-def _row(model: Figures, made: Figures, used: Figures) -> list[str]:
-    pairs = [(getattr(model, k), getattr(made, k)) for k in ("lut", "ff", "dsp", "bram")]
-    pairs += [(model.area_um2, made.area_um2), (model.energy_nj, used.energy_nj)]
-    return [" / ".join(map(_short, pair)) if any(pair) else "-" for pair in pairs]
+def levels(target: str, made: Sequence[tuple[str, Design, np.ndarray]]) -> Iterator[list[str]]:
+    """Rows of the table of a target: what is modelled / what synthesis or simulation finds."""
+    library = os.environ.get("HWGEN_LIBERTY") if target == "asic" else None
+    for name, design, inputs in made:
+        used = design.energy(inputs[: SAMPLES[target]], target, library)
+        found = used if target == "asic" else design.synthesize(target)
+        yield row(name, design.estimate(target), found, used)
 
 
-def _short(value: float | None) -> str:
-    if value is None:
-        return "-"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+def row(name: str, model: Figures, made: Figures, used: Figures) -> list[str]:
+    """A line of a table."""
+    pairs = [(getattr(model, k), getattr(made, k)) for k in COLUMNS[used.target].values()]
+    cells = [f"{a:,.0f} / {b:,.0f}" for a, b in pairs]
+    return [name, f"{model.cycles:,}", *cells, f"{model.energy_nj:,.4g} / {used.energy_nj:,.4g}"]
 
 
 # --- other tools ---------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ module hwgen_rom #(
     input wire [ABITS-1:0] address,
     output reg [WIDTH-1:0] data
 );
-  reg [WIDTH-1:0] memory [0:DEPTH-1];
+  (* rom_style = "block" *) reg [WIDTH-1:0] memory [0:DEPTH-1];
   // Tools read the module before they know its parameters.
   generate
     if (FILE != "") begin : load
