@@ -104,7 +104,8 @@ def fit(points: Sequence[tuple[str, dict, float]], parts: Sequence[str], small: 
     groups = {}
     for group in sorted({group for group, *_ in points}):
         a, b = system([point for point in points if point[0] == group])
-        towards = np.sqrt(TOWARDS * (a**2).sum(axis=0) + 1e-12)
+        few = max(1.0, len(parts) / len(a))  # the fewer nodes than parts, the more
+        towards = np.sqrt(TOWARDS * few * (a**2).sum(axis=0) + 1e-12)
         a, b = np.vstack([a, np.diag(towards)]), np.concatenate([b, towards * pool])
         groups[group] = _named(parts, nonnegative(a, b))
     return {"groups": groups, "pool": _named(parts, pool)}

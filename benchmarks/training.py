@@ -35,9 +35,10 @@ FOLDS = {
 }
 DENSE = {seed: (2, 24) if seed % 2 else (7, 70) for seed in (0, 3, 6, 9, 12, 15, 18, 21)}
 # Dense models: seed, arithmetic, multipliers.
-FLOATS = ((2, "e4m3fn", 24), (11, "bf16", 6), (5, "e4m3fn", 70), (8, "e5m2", 24))
+FLOATS = ((2, "e4m3fn", 24), (5, "e4m3fn", 70), (8, "e5m2", 24))
 IMAGES = {1: (2, 24), 2: (7,), 4: (7, 70), 5: (2, 24), 7: (2, 24), 8: (7, 70), 10: (7, 70)}
 IMAGES |= {11: (2, 24)}
+CONVERTED = (("bf16", 4096), ("mxfp8", 2048))  # of digits_mlp: arithmetic, cycles
 # Units of the tests, by their places in the lists of cases.
 CHOSEN = {
     "attention": ((1,), (0, 5), (8, 12), (15,)),
@@ -255,6 +256,10 @@ def training(target: str = "ecp5") -> Iterator[Case]:
         for chosen in sets:
             name = f"units {kind} {' '.join(map(str, chosen))}"
             yield Case(name, lambda kind=kind, chosen=chosen: units(kind, chosen))
+    for arith, cycles in CONVERTED:
+        yield Case(
+            f"digits_mlp {arith}", shipped("digits_mlp_float"), {"arith": arith, "cycles": cycles}
+        )
     if target == GATES:
         return
     every = target == "ecp5"

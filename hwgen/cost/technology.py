@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 
-ORDER = 14  # what it counts for keeping the order of a read and a write in a block RAM, about
+REGISTER = 2  # what it counts for a register behind a memory of lookup tables
 CHOICE = 0.5  # what memory_libmap counts for a bit chosen among memories
 
 
@@ -58,13 +58,15 @@ class Distributed:
 class Technology:
     """A target of the model. `dsp`: widths of the multiplier's operands and of a part of a wider
     one, whether it is signed alone, and the least product; without, multipliers are logic.
-    `rom_depth`: words of a read-only memory that a lookup table holds a bit of."""
+    `rom_depth`: words of a read-only memory that a lookup table holds a bit of. `order`: what
+    keeping the order of a read and a write in a block RAM costs."""
 
     name: str
     dsp: tuple[int, int, int, bool, int] | None
     blocks: tuple[Blocks, ...]
     distributed: tuple[Distributed, ...]
     rom_depth: int
+    order: int = 0
 
     def multiplier(
         self, a: tuple[int, bool], b: tuple[int, bool], used: int | None = None
@@ -139,6 +141,7 @@ def _memory(
     register = reads * width if registered else 0
     for kind in technology.distributed:
         cost, tables = kind.needed(depth, width, reads)
+        cost += REGISTER * reads * registered
         if cost < best[0]:
             rows = -(-depth // kind.depth)
             best = cost, {"ram": tables, "ram_choose": reads * width * (rows - 1)}
@@ -147,7 +150,7 @@ def _memory(
     if registered:
         for block in technology.blocks:
             count = reads * block.needed(depth, width)
-            cost = count * block.cost + ORDER * reads
+            cost = count * block.cost + technology.order * reads
             if cost < best[0]:
                 best = cost, {"bram": count * block.count}
                 # A read gives what was there before a write of the same cycle: words held beside.
@@ -164,6 +167,7 @@ ECP5 = Technology(
     (Blocks(1 << 14, (*WIDTHS, 36), 1, 128),),
     (Distributed(16, 4, 1, 4, 4, False),),
     16,
+    14,
 )
 XCUP = Technology(
     "xcup",
@@ -181,6 +185,7 @@ XCUP = Technology(
         Distributed(64, 1, 7, 8, 16, True),
     ),
     64,
+    2,
 )
 ASIC = Technology("asic", None, (), (), 4)
 TECHNOLOGIES = {t.name: t for t in (ECP5, XCUP, ASIC)}
