@@ -217,12 +217,8 @@ ENERGIES = ("digits_mlp 4096", "digits_mlp 512", "digits_cnn 4608", "d01 /16", "
 FPGA_ENERGIES = (
     *ENERGIES,
     *("digits_mlp 1024", "digits_mlp 64", "digits_cnn 1024", "digits_resnet 4992"),
-    *(
-        "dense_model 2 e4m3fn 24",
-        "dense_model 11 bf16 6",
-        "image_model 2 int8xint4 7",
-        "image_model 5 fixed<8,4> 2",
-    ),
+    *("digits_mlp bf16", "digits_mlp mxfp8", "dense_model 2 e4m3fn 24"),
+    *("image_model 2 int8xint4 7", "image_model 5 fixed<8,4> 2"),
     *("d01 /4", "d01 e4m3fn", "d01 bf16", "d02 /2", "d03 /4", "d05 /4", "d06 /4", "d10 /4"),
 )
 UNITS = {
