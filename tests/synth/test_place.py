@@ -81,10 +81,10 @@ def test_advice(resource: str, kind: str, title: str) -> None:
         name: Figures("synthesis", "ice40", "", **{"lut": 0, "ff": 0, "bram": 0, kind: n})
         for name, n in (("small", 10), ("large", 30))
     }
-    found = _advice({resource: (9, 8)}, TARGETS["ice40"], nodes)
+    found = _advice({resource: (9, 8)}, TARGETS["ice40"], None, nodes)
     assert f"large holds 75% of the {title}s: fold it further" in found
-    assert found.endswith("(up5k, hx8k)")
-    assert _advice({resource: (9, 8)}, TARGETS["ice40"], {}).startswith("fold it further")
+    assert found.endswith("choose another device (hx8k)")
+    assert _advice({resource: (9, 8)}, TARGETS["ice40"], "hx8k", {}).startswith("fold it further")
 
 
 def test_netlists_without_pins() -> None:
