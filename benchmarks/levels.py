@@ -72,8 +72,8 @@ def levels(target: str, made: Sequence[tuple[str, Design, np.ndarray]]) -> Itera
 def row(name: str, model: Figures, made: Figures, used: Figures) -> list[str]:
     """A line of a table."""
     pairs = [(getattr(model, k), getattr(made, k)) for k in COLUMNS[used.target].values()]
-    cells = [f"{a:,.0f} / {b:,.0f}" for a, b in pairs]
-    return [name, f"{model.cycles:,}", *cells, f"{model.energy_nj:,.4g} / {used.energy_nj:,.4g}"]
+    cells = [f"{a:,.0f} / {b:,.0f}" for a, b in [*pairs, (model.energy_nj, used.energy_nj)]]
+    return [name, f"{model.cycles:,}", *cells]
 
 
 # --- other tools ---------------------------------------------------------------------------------
