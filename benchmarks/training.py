@@ -39,7 +39,7 @@ FLOATS = ((2, "e4m3fn", 24), (5, "e4m3fn", 70), (8, "e5m2", 24))
 IMAGES = {1: (2, 24), 2: (7,), 4: (7, 70), 5: (2, 24), 7: (2, 24), 8: (7, 70), 10: (7, 70)}
 IMAGES |= {11: (2, 24)}
 CONVERTED = (("bf16", 4096), ("mxfp8", 2048))  # of digits_mlp: arithmetic, cycles
-OF_GATES = (("e4m3fn", 2048),)  # which no random floats are fitted to
+OF_GATES, OF_FPGAS = ("e4m3fn", 2048), ("e2m1", 2048)  # random floats are for FPGAs alone
 # Units of the tests, by their places in the lists of cases.
 CHOSEN = {
     "attention": ((1,), (0, 5), (8, 12), (15,)),
@@ -253,7 +253,7 @@ def training(target: str = "ecp5") -> Iterator[Case]:
         for chosen in sets:
             name = f"units {kind} {' '.join(map(str, chosen))}"
             yield Case(name, lambda kind=kind, chosen=chosen: units(kind, chosen))
-    for arith, cycles in (*CONVERTED, *(OF_GATES if target == GATES else ())):
+    for arith, cycles in (*CONVERTED, OF_GATES if target == GATES else OF_FPGAS):
         yield Case(
             f"digits_mlp {arith}", shipped("digits_mlp_float"), {"arith": arith, "cycles": cycles}
         )
