@@ -15,7 +15,7 @@ from rich.table import Table
 from hwgen.cost.figures import Figures
 
 WHAT = "{task.description}"
-EVERY = 30  # seconds from a line of progress to the next, where that is no terminal
+EVERY = 300  # seconds from a line of progress to the next, where that is no terminal
 WIDTH = 10_000  # where the output is no terminal: nothing is cut
 # Columns of a table of figures: title, field, decimals.
 COLUMNS = (

@@ -151,9 +151,9 @@ def test_fit_by_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     board = replace(board_named("ulx3s-12f"), resources=room)
     design = hwgen.compile(SHIPPED / "digits_mlp.onnx")
     found = fit.fill(design, board)
+    assert len(tried) <= 6
     work = project(found, board)
     assert uses(work)["lut"] <= 0.8 * 4_000
-    assert len(tried) <= 6
     faster = fit.refolded(design, round(found.predicted.interval / fit.CLOSE) - 1)
     assert uses(project(faster, board))["lut"] > 0.8 * 4_000
 
